@@ -1,0 +1,86 @@
+"""An OTLP/HTTP receiver that keeps what it gets and answers as it is told."""
+
+import gzip
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+
+class OtlpSink:
+    """Listens on loopback; `status` is what it answers from now on."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.status = 200
+        self.requests: list[ExportMetricsServiceRequest] = []
+        self.refused = 0
+        self._arrived = threading.Condition()
+        sink = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                sink.take(self.path, body)
+                self.send_response(sink.status)
+                self.send_header("Content-Type", "application/x-protobuf")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def take(self, path: str, body: bytes) -> None:
+        assert path == "/v1/metrics"
+        with self._arrived:
+            if self.status == 200:
+                self.requests.append(ExportMetricsServiceRequest.FromString(body))
+            else:
+                self.refused += 1
+            self._arrived.notify_all()
+
+    def wait(self, enough: Callable[["OtlpSink"], bool], seconds: float = 30) -> None:
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: enough(self), seconds), "nothing came"
+
+    def metrics(self) -> dict[str, list[Any]]:
+        """Every metric received, by name."""
+        found: dict[str, list[Any]] = {}
+        for request in self.requests:
+            for resource in request.resource_metrics:
+                for scope in resource.scope_metrics:
+                    for metric in scope.metrics:
+                        found.setdefault(metric.name, []).append(metric)
+        return found
+
+    def resource(self) -> dict[str, str]:
+        attributes = self.requests[-1].resource_metrics[0].resource.attributes
+        return {attribute.key: attribute.value.string_value for attribute in attributes}
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> "OtlpSink":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
