@@ -1,0 +1,1 @@
+"""The nouns: metrics, batches, resources. No input or output, no clock."""

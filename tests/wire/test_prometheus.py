@@ -1,0 +1,138 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from novel_agent.model.metric import Block, Family, Series, Shape
+from novel_agent.wire.prometheus import render_openmetrics, render_text
+
+BYTES = Family("disk_bytes_total", "Bytes.", "counter", ("device", "direction"))
+FREE = Family("memory_free_bytes", "Free memory.")
+NUMBERS = st.one_of(st.integers(-(2**63), 2**64 - 1), st.floats())
+
+
+def block(*pairs: tuple[Series, int | float]) -> Block:
+    return Block(Shape([series for series, _ in pairs]), [value for _, value in pairs])
+
+
+def test_text_has_help_type_and_samples_by_family():
+    page = render_text(
+        [block((BYTES.series("sda", "read"), 10), (BYTES.series("sda", "write"), 2.5), (FREE.series(), 7))]
+    )
+    assert page == (
+        b"# HELP disk_bytes_total Bytes.\n# TYPE disk_bytes_total counter\n"
+        b'disk_bytes_total{device="sda",direction="read"} 10\n'
+        b'disk_bytes_total{device="sda",direction="write"} 2.5\n'
+        b"# HELP memory_free_bytes Free memory.\n# TYPE memory_free_bytes gauge\nmemory_free_bytes 7\n"
+    )
+
+
+def test_openmetrics_names_counters_without_total_and_ends_with_eof():
+    page = render_openmetrics([block((BYTES.series("sda", "read"), 10), (FREE.series(), 7))])
+    assert page == (
+        b"# TYPE disk_bytes counter\n# HELP disk_bytes Bytes.\n"
+        b'disk_bytes_total{device="sda",direction="read"} 10\n'
+        b"# TYPE memory_free_bytes gauge\n# HELP memory_free_bytes Free memory.\nmemory_free_bytes 7\n# EOF\n"
+    )
+
+
+def test_openmetrics_calls_a_counter_without_total_unknown():
+    odd = Family("requests", "Requests.", "counter")
+    assert b"# TYPE requests unknown\n" in render_openmetrics([block((odd.series(), 1))])
+
+
+def test_openmetrics_calls_untyped_unknown():
+    odd = Family("odd", "Odd.", "untyped")
+    assert b"# TYPE odd unknown\n" in render_openmetrics([block((odd.series(), 1))])
+
+
+def test_an_updowncounter_is_a_gauge():
+    family = Family("things", "Things.", "updowncounter")
+    assert b"# TYPE things gauge\n" in render_text([block((family.series(), 1))])
+
+
+def test_no_help_no_line():
+    assert render_text([block((Family("bare", "").series(), 1))]) == b"# TYPE bare gauge\nbare 1\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (math.nan, b"NaN"),
+        (math.inf, b"+Inf"),
+        (-math.inf, b"-Inf"),
+        (10**400, b"1" + b"0" * 400),
+        (1e21, b"1e+21"),
+        (-0.0, b"-0.0"),
+    ],
+)
+def test_numbers_no_float_can_hide(value, written):
+    assert render_text([block((FREE.series(), value))]).endswith(b"memory_free_bytes " + written + b"\n")
+
+
+def test_labels_and_help_are_escaped():
+    family = Family("odd", 'a\\b\n"c" 100%', labels=("path",))
+    page = render_text([block((family.series('C:\\x\n"y" 50%s'), 1))]).decode()
+    assert page == ('# HELP odd a\\\\b\\n"c" 100%\n# TYPE odd gauge\nodd{path="C:\\\\x\\n\\"y\\" 50%s"} 1\n')
+
+
+def test_a_histogram_keeps_its_suffixes():
+    family = Family("latency_seconds", "Latency.", "histogram", ("le",))
+    page = render_text(
+        [
+            block(
+                (family.series("0.1", suffix="_bucket"), 1),
+                (family.series("+Inf", suffix="_bucket"), 2),
+                (Series(family, (), "_sum"), 0.3),
+                (Series(family, (), "_count"), 2),
+            )
+        ]
+    )
+    (parsed,) = parse_text(page.decode())
+    assert [sample.name for sample in parsed.samples] == [
+        "latency_seconds_bucket", "latency_seconds_bucket", "latency_seconds_sum", "latency_seconds_count",
+    ]  # fmt: skip
+    (parsed,) = parse_openmetrics(
+        render_openmetrics(
+            [
+                block(
+                    (family.series("+Inf", suffix="_bucket"), 2),
+                    (Series(family, (), "_sum"), 0.3),
+                    (Series(family, (), "_count"), 2),
+                )
+            ]
+        ).decode()
+    )
+    assert parsed.type == "histogram"
+
+
+def test_the_same_shape_with_other_numbers_is_compiled_once():
+    shape = Shape([FREE.series()])
+    render_text([Block(shape, [1])])
+    compiled = dict(shape.compiled)
+    assert render_text([Block(shape, [math.nan])]).endswith(b" NaN\n")
+    assert render_text([Block(shape, [2])]).endswith(b" 2\n")
+    assert shape.compiled == compiled
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"]))),
+        NUMBERS,
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_whatever_stands_in_labels_and_values_both_parsers_read_it_back(wanted):
+    page = [Block(Shape([BYTES.series(*labels) for labels in wanted]), list(wanted.values()))]
+    for parse, rendered in ((parse_text, render_text(page)), (parse_openmetrics, render_openmetrics(page))):
+        if parse is parse_openmetrics and any(value != value or value < 0 for value in wanted.values()):
+            continue  # that parser refuses counters below zero, as OpenMetrics does
+        (family,) = parse(rendered.decode())
+        got = {(sample.labels["device"], sample.labels["direction"]): sample.value for sample in family.samples}
+        assert got.keys() == wanted.keys()
+        for labels, value in wanted.items():
+            assert float(got[labels]) == float(value) or value != value
