@@ -1,0 +1,138 @@
+"""What texts stand for: for each kind how it is checked, written back and described.
+
+The schema names a kind in the `Meta` of a type (`extra={"kind": "duration"}`). Checks raise ValueError with what is wrong
+and what would be right, worded to follow the quoted value.
+"""
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from novel_agent.config.quantities import (
+    DURATION_PATTERN,
+    SIZE_PATTERN,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
+from novel_agent.config.wording import listing, nearest
+
+_LONGEST_REGEX = 4096
+_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^:\[\]/\s]*)):([0-9]{1,5})")
+_URL = re.compile(r"(https?)://(?:[^/?#@\s]*@)?(\[[^\]/\s]+\]|[^:/?#\[\]@\s]+)(?::([0-9]*))?(/[^?#\s]*)?")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PLACEHOLDERS = ("comm", "exe", "user", "unit")
+_LEVEL_WORDS = {
+    **dict.fromkeys(("trace", "debug", "notset"), "debug"),
+    **dict.fromkeys(("info", "information", "notice"), "info"),
+    **dict.fromkeys(("warn", "warning"), "warning"),
+    **dict.fromkeys(("error", "critical", "fatal"), "error"),
+}
+
+
+class Kind(NamedTuple):
+    """One kind of text."""
+
+    wanted: str
+    """As in `a duration`, for the reference and for what else was written there."""
+    parse: Callable[[str], Any]
+    write: Callable[[Any], str] = str
+    pattern: str | None = None
+    """Regular expression for the JSON Schema, without anchors."""
+    takes_any_scalar: bool = False
+    """Numbers need no quotes, since the check itself tells right from wrong."""
+
+
+def _listen(text: str) -> str:
+    match = _HOST_PORT.fullmatch(text)
+    if match:
+        if int(match[3]) > 65535:
+            raise ValueError(f"has the port {match[3]}; ports end at 65535")
+        return text
+    if text.isdigit():
+        raise ValueError(f"has no host; write 127.0.0.1:{text}, or :{text} for every address")
+    if "://" in text:
+        raise ValueError(f"is a URL; write HOST:PORT, as {text.split('://', 1)[1].rstrip('/') or '127.0.0.1:9090'}")
+    if text.count(":") > 1 and "[" not in text:
+        raise ValueError("is not HOST:PORT; an IPv6 address stands in brackets, as [::1]:9090")
+    if ":" not in text:
+        raise ValueError(f"has no port; write {text or '127.0.0.1'}:9090")
+    raise ValueError("is not HOST:PORT; write for example 127.0.0.1:9090 or [::1]:9090")
+
+
+def _url(text: str) -> str:
+    match = _URL.fullmatch(text)
+    if match:
+        if match[3] is not None and not (match[3] and 0 < int(match[3][:6]) <= 65535):
+            raise ValueError("has no valid port; ports go from 1 to 65535")
+        return text
+    if "://" not in text:
+        raise ValueError(f"has no scheme; write http://{text or 'HOST:PORT'} or https://{text or 'HOST:PORT'}")
+    if not text.startswith(("http://", "https://")):
+        raise ValueError("is not an http:// or https:// URL")
+    if "?" in text or "#" in text:
+        raise ValueError("has a query or a fragment, which cannot be sent; end it before that")
+    raise ValueError("is not a URL of the form http://HOST:PORT/PATH")
+
+
+def _regex(text: str) -> str:
+    if len(text) > _LONGEST_REGEX:
+        raise ValueError(f"is longer than {_LONGEST_REGEX} characters")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(text)
+    except re.error as error:
+        where = f" at character {error.pos + 1}" if error.pos is not None else ""
+        raise ValueError(f"is not a regular expression: {error.msg}{where}") from None
+    except (OverflowError, RecursionError):
+        raise ValueError("is not a regular expression: its repetitions or its nesting are too large") from None
+    return text
+
+
+def log_level(text: str) -> str:
+    """The level that Python's logging, syslog or OpenTelemetry would call so, in any case."""
+    level = _LEVEL_WORDS.get(text.strip().lower())
+    if level is None:
+        near = nearest(text, _LEVEL_WORDS)
+        right = f"did you mean {near}?" if near else "write debug, info, warning or error"
+        raise ValueError(f"is not a log level; {right}")
+    return level
+
+
+def _group_name(text: str) -> str:
+    for word in _PLACEHOLDER.findall(text):
+        if word not in _PLACEHOLDERS:
+            near = nearest(word, _PLACEHOLDERS)
+            right = f"did you mean {{{near}}}?" if near else f"known are {_braced(_PLACEHOLDERS)}"
+            raise ValueError(f"holds the unknown placeholder {{{word}}}; {right}")
+    if "{" in _PLACEHOLDER.sub("", text) or "}" in _PLACEHOLDER.sub("", text):
+        raise ValueError(f"holds a lone brace; placeholders are {_braced(_PLACEHOLDERS)}")
+    return text
+
+
+def _braced(words: tuple[str, ...]) -> str:
+    return listing(f"{{{word}}}" for word in words)
+
+
+def has_placeholder(name: str) -> bool:
+    """Whether a process group's name makes one group a value."""
+    return bool(_PLACEHOLDER.search(name))
+
+
+KINDS: dict[str, Kind] = {
+    "duration": Kind("a duration", parse_duration, format_duration, DURATION_PATTERN, takes_any_scalar=True),
+    "size": Kind("a size", parse_size, format_size, SIZE_PATTERN, takes_any_scalar=True),
+    "listen": Kind("HOST:PORT", _listen, pattern=r".*:[0-9]{1,5}", takes_any_scalar=True),
+    "url": Kind("a URL", _url, pattern="https?://.+"),
+    "regex": Kind("a regular expression", _regex),
+    "group_name": Kind("a name", _group_name),
+    "name_or_number": Kind("a name or number", str, takes_any_scalar=True),
+    "log_level": Kind("a log level", log_level),
+    "secret": Kind("a secret", str),
+    "file": Kind("a file", str),
+    "path": Kind("a path", str),
+}
+TEXT = Kind("text", str)

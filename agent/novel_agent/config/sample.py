@@ -1,0 +1,214 @@
+"""The sample drop-ins of `conf.d`, written from the schema: every option, explained, its default in a comment.
+
+Lines that begin with `##` explain; taking `# ` off a line sets the option.
+"""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from msgspec import NODEFAULT, inspect
+
+from novel_agent.config.collectors import CollectorRow
+from novel_agent.config.outline import Form, Option, item_type, options_of, struct_info, summary_of, unwrap
+from novel_agent.config.scalars import bounds
+from novel_agent.config.schema import Config
+from novel_agent.config.wording import listing
+from novel_agent.config.yaml_writer import write_text, write_value
+
+_WIDTH = 118
+
+_HOW_TO_READ = """\
+Lines with ## explain, lines with # show an option and its default: take the # off to change it.
+Every file of this directory may hold any section; files are read in the order of their names, and what a later one says wins.\
+"""
+_INTRODUCTIONS = {
+    "agent": "The agent itself: where it listens, what it may cost.",
+    "resource": "Who the telemetry is about.",
+    "host": "Host metrics: node_exporter's names on /metrics, OpenTelemetry's system.* over OTLP.",
+    "processes": """\
+Process metrics: process-exporter's names on /metrics, OpenTelemetry's process.* over OTLP.
+A process belongs to the first group it fits. A group without criteria takes what no other group does, wherever it stands,
+so a group of your own works in any file; an item with the name of an earlier one replaces it.\
+""",
+    "export": """\
+Where telemetry is sent. Nothing is sent until a destination is given here or by OTEL_EXPORTER_OTLP_ENDPOINT;
+/metrics is served either way. Each destination has its own queue, retries and acknowledgement.\
+""",
+}
+_COLLECTORS = "To set an option of a collector, take the # off the line with its name as well."
+_SHIPPED_GROUPS = """\
+  ## The application.
+  - name: novel-engine
+    match:
+      cmdline: uvicorn|api_server
+
+  ## Everything else, by program: the ten largest by CPU and by memory, the rest as one.
+  - name: "{comm}"
+    top: 10
+"""
+
+
+def sample_files(rows: Iterable[CollectorRow]) -> dict[str, str]:
+    """File name to content, for the directory `conf.d`."""
+    sections = {option.key: option for option in options_of(struct_info(Config))}
+    files = {
+        "00-agent.yaml": _section(sections["agent"]),
+        "10-resource.yaml": _section(sections["resource"]),
+        "20-host.yaml": _host(sections["host"], rows),
+        "30-processes.yaml": [*_list_section(sections["processes"], _SHIPPED_GROUPS)],
+        "40-export.yaml": [*_list_section(sections["export"], "")],
+    }
+    return {name: "\n".join(_trimmed(lines)) + "\n" for name, lines in files.items()}
+
+
+def _trimmed(lines: Iterable[str]) -> list[str]:
+    """Without blank lines at the end."""
+    kept = [line.rstrip() for line in lines]
+    while kept and not kept[-1]:
+        kept.pop()
+    return kept
+
+
+def _introduction(key: str) -> Iterator[str]:
+    for line in f"{_INTRODUCTIONS[key]}\n\n{_HOW_TO_READ}".splitlines():
+        yield f"## {line}".rstrip()
+    yield ""
+
+
+def _section(option: Option) -> Iterator[str]:
+    yield from _introduction(option.key)
+    yield f"{option.key}:"
+    assert isinstance(option.form.type, inspect.StructType)
+    yield from _struct(option.form.type, option.default, "  ")
+
+
+def _struct(info: inspect.StructType, default: Any, indent: str) -> Iterator[str]:
+    for option in options_of(info):
+        if isinstance(option.form.type, inspect.StructType):
+            yield from _explained(summary_of(option.form.type.cls), indent)
+            yield f"{indent}{option.key}:"
+            yield from _struct(option.form.type, None, indent + "  ")
+        else:
+            yield from _explained(_explanation(option), indent)
+            yield f"{indent}# {option.key}: {_example(option)}"
+            yield ""
+
+
+def _explained(text: str, indent: str, inset: str = "") -> Iterator[str]:
+    for line in textwrap.wrap(text, _WIDTH - len(indent) - len(inset)):
+        yield f"{indent}## {inset}{line}"
+
+
+def _explanation(option: Option) -> str:
+    parts = [option.form.description, allowed_values(option.form)]
+    if option.required:
+        parts.append("Required.")
+    elif option.default in (None, (), {}):
+        parts.append("Unset by default.")
+    return " ".join(part for part in parts if part)
+
+
+def allowed_values(form: Form) -> str:
+    """The choices or bounds as a sentence; nothing where there are none."""
+    inner = item_type(form.type)
+    if inner is not None:
+        return allowed_values(unwrap(inner)).replace("One of", "Each one of")
+    values = [str(value) for value in form.type.values] if isinstance(form.type, inspect.LiteralType) else []
+    if len(values) > 1:
+        return f"One of {listing(values, 'or')}."
+    limits = listing(bounds(form)) if bounds(form) else ""
+    return f"{limits[0].upper()}{limits[1:]}." if limits else ""
+
+
+def _example(option: Option) -> str:
+    """The default, or where there is none to see, an example."""
+    form, value = option.form, option.default
+    if value is NODEFAULT or value is None or value in ((), {}):
+        if not form.examples:
+            return placeholder(form)
+        value = form.examples[0]
+    return write_value(form, value)
+
+
+def placeholder(form: Form) -> str:
+    """A valid value of a form without default or example."""
+    if isinstance(form.type, inspect.DictType):
+        return "{}"
+    if item_type(form.type) is not None:
+        return "[]"
+    if isinstance(form.type, inspect.LiteralType):
+        return write_text(str(form.type.values[0]))
+    if form.kind == "regex":
+        return "^example$"
+    return {"duration": "15s", "size": "1MiB"}.get(form.kind, "1" if _is_number(form) else "example")
+
+
+def _is_number(form: Form) -> bool:
+    return isinstance(form.type, inspect.IntType | inspect.FloatType)
+
+
+def _host(section: Option, rows: Iterable[CollectorRow]) -> Iterator[str]:
+    yield from _introduction("host")
+    yield "host:"
+    assert isinstance(section.form.type, inspect.StructType)
+    for option in options_of(section.form.type):
+        if option.form.kind == "collectors":
+            yield from _explained(f"{option.form.description} {_COLLECTORS}", "  ")
+            yield "  collectors:"
+            for row in rows:
+                yield from _collector(row)
+        elif isinstance(option.form.type, inspect.StructType):
+            yield from _explained(summary_of(option.form.type.cls), "  ")
+            yield f"  {option.key}:"
+            yield from _struct(option.form.type, None, "    ")
+        else:
+            yield from _explained(_explanation(option), "  ")
+            yield f"  # {option.key}: {_example(option)}"
+            yield ""
+
+
+def _collector(row: CollectorRow) -> Iterator[str]:
+    yield from _explained(f"{row.name}: {row.summary}", "    ")
+    options = options_of(struct_info(row.options))
+    if not options:
+        yield f"    # {row.name}: {'on' if row.default_on else 'off'}"
+        yield ""
+        return
+    yield f"    # {row.name}:" + ("" if row.default_on else "   # off by default; its options turn it on")
+    for option in options:
+        yield from _explained(_explanation(option), "    ", "  ")
+        yield f"    #   {option.key}: {_example(option)}"
+    yield ""
+
+
+def _list_section(section: Option, shipped: str) -> Iterator[str]:
+    yield from _introduction(section.key)
+    yield f"{section.key}:"
+    yield from shipped.splitlines()
+    if shipped:
+        yield ""
+    inner = item_type(section.form.type)
+    assert isinstance(inner, inspect.StructType)
+    yield from _explained("One item with every option:", "  ")
+    yield from _item(inner)
+
+
+def _item(info: inspect.StructType) -> Iterator[str]:
+    marker = "- "
+    for option, depth in _flattened(info, 0):
+        inset = "  " * (depth + 1)
+        if isinstance(option.form.type, inspect.StructType):
+            yield from _explained(summary_of(option.form.type.cls), "  ", inset)
+            yield f"  # {inset}{option.key}:"
+        else:
+            yield from _explained(_explanation(option), "  ", inset)
+            yield f"  # {marker if not depth and marker.strip() else inset}{option.key}: {_example(option)}"
+        marker = ""
+
+
+def _flattened(info: inspect.StructType, depth: int) -> Iterator[tuple[Option, int]]:
+    for option in options_of(info):
+        yield option, depth
+        if isinstance(option.form.type, inspect.StructType):
+            yield from _flattened(option.form.type, depth + 1)

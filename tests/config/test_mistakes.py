@@ -1,0 +1,354 @@
+"""Every kind of mistake, as an operator makes it."""
+
+import pytest
+
+EXPORT = "export:\n  - name: a\n    endpoint: http://h:4318\n"
+
+UNKNOWN_KEYS = [
+    ("agnt: {}", "1: agnt: unknown key; did you mean agent?"),
+    ("agent: {log-level: info}", "1: agent.log-level: unknown key; did you mean log_level?"),
+    ("agent: {Listen: ':1'}", "1: agent.Listen: unknown key; did you mean listen?"),
+    ("zebra: 1", "1: zebra: unknown key; known here: agent, resource, host, processes, export"),
+    ("resource: {zebra: 1}", "1: resource.zebra: unknown key; only attributes is known here"),
+    ("logs: []", "1: logs: unknown key; known here: agent, resource, host, processes, export"),
+    ("'': 1", "1: unknown key; known here: agent, resource, host, processes, export"),
+    (
+        "processes: [{name: a, match: {cmd_line: x}}]",
+        "1: processes[a].match.cmd_line: unknown key; did you mean cmdline?",
+    ),
+]
+TYPES = [
+    ("agent: x", '1: agent: is the text "x"; write a mapping, its options one a line below it'),
+    ("agent:\n  - listen: x", "1: agent: is a list; write a mapping, its options one a line below it"),
+    ("processes: {name: a}", "1: processes: is a mapping; write a list, each item beginning with - name:"),
+    ("processes: a", '1: processes: is the text "a"; write a list, each item beginning with - name:'),
+    ("processes: [a]", '1: processes[0]: is the text "a"; write a mapping, its options one a line below it'),
+    ("agent: {allowed_hosts: a}", '1: agent.allowed_hosts: is the text "a"; write a list: [a]'),
+    ("agent: {allowed_hosts: {a: b}}", "1: agent.allowed_hosts: is a mapping; write a list"),
+    ("agent: {allowed_hosts: [[a]]}", "1: agent.allowed_hosts[0]: is a list; write a text"),
+    (
+        "resource: {attributes: [a]}",
+        "1: resource.attributes: is a list; write a mapping of names to values "
+        "such as {service.name: novel-engine, deployment.environment.name: production}",
+    ),
+    ("resource: {attributes: {'': b}}", "1: resource.attributes: holds an empty name"),
+    ("agent: {listen: [a]}", "1: agent.listen: is a list; write HOST:PORT"),
+    ("agent: {log_level: [a]}", "1: agent.log_level: is a list; write one of debug, error, info, warning"),
+    ("agent: {budget: {cpu_percent: [5]}}", "1: agent.budget.cpu_percent: is a list; write a decimal number"),
+    ("agent: {budget: {memory: {a: b}}}", "1: agent.budget.memory: is a mapping; write a size"),
+]
+NOTHING = [
+    ("host:\n  interval:", "2: host.interval: has no value; write a duration, or remove the line"),
+    ("host: {interval: ~}", "1: host.interval: has no value; write a duration, or remove the line"),
+    (
+        "agent:\n  log_level:\n",
+        "2: agent.log_level: has no value; write one of debug, error, info, warning, or remove the line",
+    ),
+    ("resource:\n  attributes:\n    a:\n", "3: resource.attributes.a: has no value; write a text, or remove the line"),
+    (EXPORT + "    signals:\n", "4: export[a].signals: holds 0 values; at least 1 must be given"),
+    ("processes: [{name: ''}]", '1: processes[].name: "" is empty'),
+]
+BOOLEANS = [
+    ("processes: [{name: a, threads: 'yes'}]", "1: processes[a].threads: is text; write yes without quotes"),
+    ("processes: [{name: a, threads: 1}]", "1: processes[a].threads: is the number 1; write true or false"),
+    ("processes: [{name: a, threads: maybe}]", '1: processes[a].threads: is the text "maybe"; write true or false'),
+    (
+        "resource: {attributes: {a: off}}",
+        '1: resource.attributes.a: is a boolean in YAML, as on, off, yes, no, true and false are; put it in quotes: "off"',
+    ),
+    (
+        "processes: [{name: a, match: {comm: yes}}]",
+        "1: processes[a].match.comm: is a boolean in YAML, as on, off, yes, no, true and false are; "
+        'put it in quotes: "yes"',
+    ),
+]
+NUMBERS = [
+    (
+        "resource: {attributes: {a: 1.10}}",
+        '1: resource.attributes.a: is a number where a text is wanted; put it in quotes: "1.10"',
+    ),
+    (
+        "resource: {attributes: {a: 010}}",
+        '1: resource.attributes.a: is a number where a text is wanted; put it in quotes: "010"',
+    ),
+    ("processes: [{name: '{comm}', top: '5'}]", "1: processes[{comm}].top: is text; write 5 without quotes"),
+    (
+        "processes: [{name: '{comm}', top: 5.5}]",
+        "1: processes[{comm}].top: is the number 5.5; write a whole decimal number such as 10",
+    ),
+    (
+        "processes: [{name: '{comm}', top: 010}]",
+        "1: processes[{comm}].top: is the number 010; write a whole decimal number such as 10",
+    ),
+    (
+        "processes: [{name: '{comm}', top: 0x10}]",
+        "1: processes[{comm}].top: is the number 0x10; write a whole decimal number such as 10",
+    ),
+    (
+        "processes: [{name: '{comm}', top: on}]",
+        "1: processes[{comm}].top: is the boolean on; write a whole decimal number such as 10",
+    ),
+    ("processes: [{name: '{comm}', top: 0}]", "1: processes[{comm}].top: is 0; it must be at least 1"),
+    ("processes: [{name: '{comm}', top: 1001}]", "1: processes[{comm}].top: is 1001; it must be at most 1000"),
+    (
+        f"processes: [{{name: '{{comm}}', top: {'9' * 19}}}]",
+        f'1: processes[{{comm}}].top: "{"9" * 19}" is too large',
+    ),
+    ("agent: {budget: {cpu_percent: .nan}}", '1: agent.budget.cpu_percent: is the text ".nan"; write a decimal number'),
+    ("agent: {budget: {cpu_percent: 1e999}}", '1: agent.budget.cpu_percent: "1e999" is too large'),
+    ("agent: {budget: {cpu_percent: 0}}", "1: agent.budget.cpu_percent: is 0; it must be more than 0"),
+    ("agent: {budget: {memory: 1MiB}}", "1: agent.budget.memory: is 1MiB; it must be at least 32MiB"),
+    ("agent: {budget: {memory: 64M}}", '1: agent.budget.memory: "64M" has the unknown unit M; write 64MiB'),
+    ("host: {interval: 15}", '1: host.interval: "15" has no unit; write 15s if seconds are meant'),
+    ("host: {interval: 500ms}", "1: host.interval: is 500ms; it must be at least 1s"),
+    (
+        "host: {interval: 1:30}",
+        '1: host.interval: "1:30" is not a duration; write one such as 500ms, 15s, 5m, 1h30m or 7d',
+    ),
+]
+TEXTS = [
+    (
+        "agent: {log_level: verbose}",
+        '1: agent.log_level: "verbose" is not known; write one of debug, error, info, warning',
+    ),
+    ("agent: {log_level: INFO}", '1: agent.log_level: "INFO" is not known; did you mean info?'),
+    ("agent: {log_level: warn}", '1: agent.log_level: "warn" is not known; did you mean warning?'),
+    (
+        EXPORT + "    signals: [metrics, metric]",
+        '4: export[a].signals[1]: "metric" is not known; did you mean metrics?',
+    ),
+    ("agent: {listen: localhost}", '1: agent.listen: "localhost" has no port; write localhost:9090'),
+    ("agent: {listen: 9090}", '1: agent.listen: "9090" has no host; write 127.0.0.1:9090, or :9090 for every address'),
+    (
+        "agent: {listen: '::1:9090'}",
+        '1: agent.listen: "::1:9090" is not HOST:PORT; an IPv6 address stands in brackets, as [::1]:9090',
+    ),
+    ("agent: {listen: 'a:65536'}", '1: agent.listen: "a:65536" has the port 65536; ports end at 65535'),
+    ("agent: {listen: 'http://a:1/'}", '1: agent.listen: "http://a:1/" is a URL; write HOST:PORT, as a:1'),
+    (
+        "agent: {listen: 'a b:1'}",
+        '1: agent.listen: "a b:1" is not HOST:PORT; write for example 127.0.0.1:9090 or [::1]:9090',
+    ),
+    ("agent: {listen: ''}", '1: agent.listen: "" has no port; write 127.0.0.1:9090'),
+    ("agent: {state_dir: ''}", '1: agent.state_dir: "" is empty'),
+    (
+        'agent: {allowed_hosts: ["a\\nb"]}',
+        '1: agent.allowed_hosts[0]: "a\\x0ab" holds a line break or a control character',
+    ),
+    (
+        "processes: [{name: a, match: {exe: 'a('}}]",
+        '1: processes[a].match.exe: "a(" is not a regular expression: missing ), unterminated subpattern at character 2',
+    ),
+    (
+        "processes: [{name: a, match: {exe: 'a{99999999999}'}}]",
+        '1: processes[a].match.exe: "a{99999999999}" is not a regular expression: its repetitions or its nesting are too large',
+    ),
+    (
+        "processes: [{name: a, match: {comm: a-name-longer-than-15}}]",
+        "1: processes[a].match.comm: is longer than the kernel keeps; write a-name-longer-t",
+    ),
+    (
+        "processes: [{name: 'x-{com}'}]",
+        '1: processes[x-{com}].name: "x-{com}" holds the unknown placeholder {com}; did you mean {comm}?',
+    ),
+    (
+        "processes: [{name: 'x-{zzz}'}]",
+        '1: processes[x-{zzz}].name: "x-{zzz}" holds the unknown placeholder {zzz}; known are {comm}, {exe}, {user} and {unit}',
+    ),
+    (
+        "processes: [{name: 'x{'}]",
+        '1: processes[x{].name: "x{" holds a lone brace; placeholders are {comm}, {exe}, {user} and {unit}',
+    ),
+    (
+        "agent: {auth: {token_file: /nowhere/t}}",
+        '1: agent.auth.token_file: "/nowhere/t" cannot be read: it does not exist',
+    ),
+]
+URLS = [
+    ("localhost:4318", '"localhost:4318" has no scheme; write http://localhost:4318 or https://localhost:4318'),
+    ("ftp://h", '"ftp://h" is not an http:// or https:// URL'),
+    ("http://", '"http://" is not a URL of the form http://HOST:PORT/PATH'),
+    ("http://h:0", '"http://h:0" has no valid port; ports go from 1 to 65535'),
+    ("http://h:70000", '"http://h:70000" has no valid port; ports go from 1 to 65535'),
+    ("http://h:", '"http://h:" has no valid port; ports go from 1 to 65535'),
+    ("http://h/?a=b", '"http://h/?a=b" has a query or a fragment, which cannot be sent; end it before that'),
+    ("http://h h", '"http://h h" is not a URL of the form http://HOST:PORT/PATH'),
+]
+TOGETHER = [
+    (
+        "processes: [{name: a, top: 5}]",
+        "1: processes[a].top: needs a name with a placeholder such as {comm}; a plain name is one group",
+    ),
+    (
+        "agent: {tls: {cert_file: agent.yaml}}",
+        "1: agent.tls.key_file: is missing; write a file such as /etc/novel-engine-agent/tls.key",
+    ),
+    (
+        EXPORT.replace("http:", "https:") + "    tls: {cert_file: agent.yaml}",
+        "4: export[a].tls.cert_file: needs key_file beside it",
+    ),
+    (
+        EXPORT.replace("http:", "https:") + "    tls: {key_file: agent.yaml}",
+        "4: export[a].tls.key_file: needs cert_file beside it",
+    ),
+    (
+        EXPORT + "    tls: {server_name: x}",
+        "4: export[a].tls: is set, but endpoint is http://, so nothing would be encrypted; write https://",
+    ),
+    (
+        EXPORT.replace(":4318", ":4318/v1/metrics"),
+        "3: export[a].endpoint: ends in the signal's path, which is appended; write http://h:4318",
+    ),
+    (
+        EXPORT.replace(":4318", ":4317/x") + "    protocol: grpc",
+        "3: export[a].endpoint: has the path /x, but gRPC takes none; end it after the port",
+    ),
+    (
+        "export: [{name: a}]",
+        "1: export[a].endpoint: is missing; write a URL such as https://collector.example.org:4318",
+    ),
+    (
+        "processes:\n  - name: a\n  - name: b\n  - name: a\n",
+        "4: processes[a].name: stands twice, first in line 2; names are unique",
+    ),
+]
+COLLECTORS = [
+    ("{cpuu: off}", "cpuu: unknown collector; did you mean cpu?"),
+    ("{cpu: maybe}", 'cpu: is the text "maybe"; write on, off or a mapping of its options'),
+    ("{cpu: }", "cpu: has no value; write on, off or a mapping of its options"),
+    ("{cpu: [a]}", "cpu: is a list; write on, off or a mapping of its options"),
+    ("{cpu: {a: b}}", "cpu.a: unknown key; collector cpu has no options"),
+    ("{zebra: on}", "zebra: unknown collector; known here: cpu, disk, memory"),
+    ("{disk: {exclude: x}}", "disk.exclude: unknown key; did you mean exclude_disks?"),
+    (
+        "{disk: {exclude_disks: '['}}",
+        'disk.exclude_disks: "[" is not a regular expression: unterminated character set at character 1',
+    ),
+    ("{disk: {timeout: 0s}}", "disk.timeout: is 0s; it must be more than 0s"),
+    ("{disk: {only: sda}}", 'disk.only: is the text "sda"; write a list: [sda]'),
+    ("{disk: {depth: deep}}", 'disk.depth: is the text "deep"; write one of the forms in the reference'),
+    ("[cpu]", ": is a list; write a mapping such as wifi: off"),
+    ("cpu", ': is the text "cpu"; write a mapping such as wifi: off'),
+]
+
+
+@pytest.mark.parametrize(("text", "mistake"), [*UNKNOWN_KEYS, *TYPES, *NOTHING, *BOOLEANS, *NUMBERS, *TEXTS, *TOGETHER])
+def test_a_mistake_is_named_with_its_line_its_key_and_the_remedy(mistakes_in, text, mistake):
+    assert mistakes_in(text) == [mistake]
+
+
+@pytest.mark.parametrize(("url", "problem"), URLS)
+def test_an_endpoint_is_a_url(mistakes_in, url, problem):
+    assert mistakes_in(f"export:\n  - name: a\n    endpoint: '{url}'\n") == [f"3: export[a].endpoint: {problem}"]
+
+
+@pytest.mark.parametrize(("text", "mistake"), COLLECTORS)
+def test_collectors_take_on_off_or_their_own_options(mistakes_in, text, mistake):
+    assert mistakes_in(f"host:\n  collectors: {text}\n") == [
+        f"2: host.collectors{'' if mistake.startswith(':') else '.'}{mistake}"
+    ]
+
+
+def test_a_collector_that_is_not_in_this_build_is_named(place):
+    def options(name):
+        raise ImportError(f"No module named {name}")
+
+    from novel_agent.config.load import load
+    from novel_agent.config.model import Sources
+    from novel_agent.errors import ConfigErrors
+
+    place.write("agent.yaml", "host: {collectors: {cpu: {a: b}}}\n")
+    sources = Sources(config=str(place.config), conf_dir="")
+    with pytest.raises(ConfigErrors, match=r"1: host\.collectors\.cpu: is not in this build: No module named cpu"):
+        load(sources, collector_names=("cpu",), collector_options=options)
+
+
+def test_an_unknown_collector_that_is_off_is_off(place):
+    place.write("agent.yaml", "host:\n  collectors: {wifi: off, cpu: 'off', memory: \"on\"}\n")
+    loaded = place.load()
+    assert loaded.config.host.collectors == {"cpu": False, "memory": True}
+    assert loaded.notices == [
+        f"{place.config}:2: host.collectors.wifi: there is no such collector, so it is off anyway"
+    ]
+
+
+def test_right_values_of_every_kind_are_taken(place):
+    place.write("t", "x")
+    place.write(
+        "agent.yaml",
+        """\
+        agent:
+          listen: "[::1]:0"
+          state_dir: state
+          allowed_hosts: [a.example.org]
+          auth: {token_file: t}
+          budget: {cpu_percent: 2.5e0, memory: 0.5GiB}
+        host:
+          interval: 1m30s
+          collectors:
+            disk: {exclude_disks: '^(loop|ram)\\d+$', timeout: 500ms, only: [sda], depth: off}
+        processes:
+          - {name: "{comm}", match: {user: 1000, cmdline: a|b, pid_file: /run/x.pid}, top: 5, threads: On, children: no}
+        export:
+          - {name: a, endpoint: "https://me:pw@h/base", signals: [metrics], timeout: 1s, queue: {size: 1MB}}
+        """,
+    )
+    config = place.load().config
+    assert (config.agent.state_dir, config.agent.auth.token_file) == (str(place.root / "state"), str(place.root / "t"))
+    assert (config.agent.budget.cpu_percent, config.agent.budget.memory_bytes) == (2.5, 536_870_912)
+    assert (config.agent.listen, config.host.interval_seconds) == ("[::1]:0", 90.0)
+    assert config.host.collectors == {
+        "disk": {"exclude_disks": "^(loop|ram)\\d+$", "timeout": 0.5, "only": ["sda"], "depth": False}
+    }
+    (group,) = config.processes
+    assert (group.match.user, group.match.pid_file, group.top) == ("1000", "/run/x.pid", 5)
+    assert (group.threads, group.children) == (True, False)
+    (export,) = config.export
+    assert (export.endpoint, export.signals, export.queue.size_bytes) == (
+        "https://me:pw@h/base",
+        ("metrics",),
+        1_000_000,
+    )
+
+
+def test_all_mistakes_of_a_configuration_come_at_once(place):
+    place.write(
+        "agent.yaml",
+        """\
+        agnt: {}
+        agent:
+          listen: 9090
+          log_level: loud
+          budget: {cpu_percent: "5", memory: 64M}
+        resource:
+          attributes: {version: 1.10, region: "${REGION}"}
+        host:
+          interval: 15
+          collectors: {cpuu: off}
+        """,
+    )
+    place.write("conf.d/10-broken.yaml", "export:\n- name: a\n   endpoint: x\n")
+    place.write("conf.d/20-more.yaml", "processes:\n- nme: a\nexport: [{name: a, endpoint: h}]\nexport: []\n")
+    mistakes = place.mistakes(environ={"LOG_LEVEL": "loud"})
+    assert [mistake.split(": ")[:2] for mistake in mistakes] == [
+        ["agent.yaml:1", "agnt"],
+        ["agent.yaml:3", "agent.listen"],
+        ["agent.yaml:4", "agent.log_level"],
+        ["agent.yaml:5", "agent.budget.cpu_percent"],
+        ["agent.yaml:5", "agent.budget.memory"],
+        ["agent.yaml:7", "resource.attributes.region"],
+        ["agent.yaml:7", "resource.attributes.version"],
+        ["agent.yaml:9", "host.interval"],
+        ["agent.yaml:10", "host.collectors.cpuu"],
+        ["conf.d/10-broken.yaml:3", "is not valid YAML"],
+        ["conf.d/20-more.yaml:2", "processes[0].nme"],
+        ["conf.d/20-more.yaml:2", "processes[0].name"],
+        ["conf.d/20-more.yaml:3", "export[a].endpoint"],
+        ["conf.d/20-more.yaml:4", "export"],
+        ["environment LOG_LEVEL", "agent.log_level"],
+    ]
+
+
+def test_a_likely_mistake_is_a_notice(place):
+    place.write("agent.yaml", "export: [{name: a, endpoint: 'http://h:4317'}]\n")
+    assert place.load().notices == ["export[a]: port 4317 is gRPC's by convention, but protocol is http/protobuf"]
