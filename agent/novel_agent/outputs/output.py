@@ -1,0 +1,40 @@
+"""What an output is."""
+
+from typing import NamedTuple, Protocol
+
+from novel_agent.model.batch import Batch
+
+
+class Delivered(NamedTuple):
+    """A batch the destination has answered for.
+
+    `rejected_items` of it were refused for good; 0 with a message is a warning. `wire_bytes` is the size of the request's
+    body as sent, compressed if so configured.
+    """
+
+    wire_bytes: int
+    rejected_items: int = 0
+    message: str = ""
+
+
+class Output(Protocol):
+    """One destination: a transport without clock, queue or retry, which belong to whoever runs it.
+
+    Texts of the errors it raises are fit to show: no credentials.
+    """
+
+    async def start(self) -> None:
+        """Make ready; touches no network, so a destination that is down is no reason not to start.
+
+        ConfigError where a file named by the configuration (certificate, key) cannot be used.
+        """
+
+    async def send(self, batch: Batch) -> Delivered:
+        """Hand one batch over, within the configured timeout.
+
+        OutputUnavailable: not now, the batch is to be sent again. OutputRejected: never. Cancellation at any point leaves
+        the output usable; whether the destination got the batch is then unknown.
+        """
+
+    async def stop(self) -> None:
+        """Close connections; safe at any time, more than once."""
