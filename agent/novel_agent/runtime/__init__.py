@@ -1,0 +1,1 @@
+"""How it runs: tasks, clocks, signals, retries, and the only catch-all handlers."""

@@ -1,0 +1,77 @@
+"""Configuration to components. Plugins are imported here, at the moment they are wanted."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from novel_agent import registry
+from novel_agent.config.schema import Config
+from novel_agent.inputs.host.kernel import Isolate, Kernel, call_directly
+from novel_agent.model.metric import Family, FamilyPattern
+from novel_agent.runtime.lanes import Isolation, LeftBehind
+from novel_agent.runtime.sampling import HostSampler, Watched
+
+_OUR_OWN = ("novel_agent_.*", "node_scrape_collector_.*")
+
+
+def kernel_of(config: Config, isolate: Isolate = call_directly) -> Kernel:
+    """A view of the kernel for one collector."""
+    paths = config.host.paths
+    return Kernel(paths.proc, paths.sys, paths.root, isolate=isolate)
+
+
+def enabled_collectors(config: Config) -> dict[str, Mapping[str, Any]]:
+    """The host collectors to run, by name, with the options the configuration gives them."""
+    enabled: dict[str, Mapping[str, Any]] = {}
+    for name in registry.HOST_COLLECTORS:
+        setting = config.host.collectors.get(name, name not in registry.OFF_BY_DEFAULT)
+        if setting is not False:
+            enabled[name] = setting if isinstance(setting, Mapping) else {}
+    return enabled
+
+
+def make_collector(name: str, options: Mapping[str, Any], kernel: Kernel) -> Any:
+    """One host collector; its options were checked when the configuration was loaded."""
+    plugin = registry.load(registry.HOST_COLLECTORS[name])
+    return plugin(kernel, msgspec.convert(dict(options), plugin.Options, strict=False))
+
+
+def input_names(config: Config) -> list[str]:
+    """The inputs the configuration asks for."""
+    return [*enabled_collectors(config), *(["process"] if config.processes else [])]
+
+
+def make_watched(config: Config, isolate: Isolate, only: str | None = None) -> list[Watched]:
+    """Every input the configuration asks for, or one of them, not started."""
+    watched = [
+        Watched(make_collector(name, options, kernel_of(config, isolate)))
+        for name, options in enabled_collectors(config).items()
+        if only in {None, name}
+    ]
+    if config.processes and only in {None, "process"}:
+        groups = registry.load(registry.PROCESS_GROUPS)
+        watched.append(Watched(groups(kernel_of(config), config.processes), on_scrape_list=False))
+    _reserve_names([each.collector for each in watched])
+    return watched
+
+
+def _reserve_names(collectors: Sequence[Any]) -> None:
+    """Tell those that show families of other people's which names are taken."""
+    others = [each for each in collectors if not hasattr(each, "reserved")]
+    declared = [declaration for each in others for declaration in each.prometheus]
+    for each in collectors:
+        if hasattr(each, "reserved"):
+            each.reserved = frozenset(one.name for one in declared if isinstance(one, Family))
+            each.reserved_patterns = frozenset(
+                (*_OUR_OWN, *(one.name for one in declared if isinstance(one, FamilyPattern)))
+            )
+
+
+def make_sampler(config: Config, left_behind: LeftBehind, only: str | None = None) -> HostSampler:
+    """The host sampler with everything, or the one thing, it samples."""
+    return HostSampler(
+        make_watched(config, Isolation("mounts", left_behind, config.host.deadline_seconds), only),
+        deadline_seconds=config.host.deadline_seconds,
+        left_behind=left_behind,
+    )

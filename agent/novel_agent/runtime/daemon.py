@@ -1,0 +1,295 @@
+"""The daemon: builds what the configuration asks for, runs it, changes it on reload, and takes it down in order.
+
+Start: state directory, destinations, inputs and schedules, the HTTP front end, READY. Stop: the schedules, one last delivery
+within a deadline, the front end, the inputs, the destinations. A reload loads and checks first; only a valid configuration
+is built, and a destination whose settings did not change is left running with its queue.
+"""
+
+import asyncio
+import contextlib
+import gc
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from novel_agent import __version__
+from novel_agent.config.model import Loaded, Sources
+from novel_agent.errors import AgentError, ConfigErrors
+from novel_agent.model.metric import Block
+from novel_agent.runtime.budget import CHECK_SECONDS, BudgetWatch
+from novel_agent.runtime.build import input_names, make_sampler
+from novel_agent.runtime.forward import Forwarding
+from novel_agent.runtime.health import assess
+from novel_agent.runtime.lanes import LeftBehind
+from novel_agent.runtime.lifecycle import Signals, keep_watchdog_fed, raise_descriptor_limit
+from novel_agent.runtime.logs import get_logger, set_up
+from novel_agent.runtime.once import OnceResult, run_once
+from novel_agent.runtime.overview import Snapshot, overview
+from novel_agent.runtime.reload import load_again
+from novel_agent.runtime.sampling import HostSampler, Sample
+from novel_agent.runtime.sdnotify import Notifier
+from novel_agent.runtime.selfstats import SelfStats, read_cost
+from novel_agent.runtime.status import BudgetStatus, ConfigStatus, Health, Overview, Status
+from novel_agent.runtime.supervise import Component, Supervisor
+from novel_agent.state.directory import StateDirectory
+
+log = get_logger("daemon")
+
+DRAIN_SECONDS = 8.0
+_OVERVIEW_APART_SECONDS = 5.0
+
+
+class FrontEnd(Protocol):
+    """What listens for people and scrapers; built above this layer."""
+
+    async def start(self) -> str:
+        """Listen; gives the address to show. AgentError where it cannot."""
+
+    async def stop(self) -> None:
+        """Finish open requests and close."""
+
+    def blocks(self) -> Sequence[Block]:
+        """Its own series."""
+
+
+class Daemon:
+    """One agent. `front_end` makes what listens, for the configuration in force."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        sources: Sources,
+        front_end: "Callable[[Daemon], FrontEnd]",
+        notifier: Notifier | None = None,
+    ) -> None:
+        self.loaded = loaded
+        self._sources = sources
+        self._make_front_end = front_end
+        self._front_end: FrontEnd | None = None
+        self._notifier = notifier or Notifier()
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._reload_lock = asyncio.Lock()
+        self.state = StateDirectory(state_path(loaded))
+        self.supervisor = Supervisor()
+        self.left_behind = LeftBehind()
+        self.sampler: HostSampler = make_sampler(loaded.config, self.left_behind)
+        self.budget = BudgetWatch(loaded.config.agent.budget)
+        self.forwarding = Forwarding(self.supervisor, self.left_behind)
+        self.self_stats = SelfStats()
+        self.address = ""
+        self.ready = False
+        self.config_status = ConfigStatus(loaded.files, time.time(), loaded.notices, True, None, [])
+        self._snapshots: tuple[Snapshot | None, Snapshot | None] = (None, None)
+
+    async def run(self, announce: Callable[[str], object] = lambda address: None) -> None:
+        """Run until asked to stop. `announce` gets the address once everything is up."""
+        self.state.open()
+        try:
+            raise_descriptor_limit()
+            Signals(self.request_stop, self._reload.set).install()
+            await self._start()
+            announce(self.address)
+            self._notifier.ready(self._one_line())
+            await self._stop.wait()
+        finally:
+            await self._shut_down()
+            self.state.close()
+
+    async def _start(self) -> None:
+        await self.forwarding.configure(self.loaded.config)
+        await self._start_front_end()
+        self.supervisor.start("export schedule", self._export)
+        self.supervisor.start("budget", self._watch_budget)
+        self.supervisor.start("reload", self._serve_reloads)
+        self.supervisor.start("systemd watchdog", lambda: keep_watchdog_fed(self._notifier))
+        self.ready = True
+        gc.collect()
+        gc.freeze()
+        for notice in self.loaded.notices:
+            log.info("configuration notice", notice=notice)
+        log.info("ready", version=__version__, address=self.address, state_dir=self.state.path)
+
+    async def _start_front_end(self) -> None:
+        self._front_end = self._make_front_end(self)
+        self.address = await self._front_end.start()
+
+    async def _shut_down(self) -> None:
+        self.ready = False
+        self._notifier.stopping()
+        for name in ("export schedule", "reload", "budget"):
+            await self.supervisor.stop(name)
+        await self.forwarding.drain(DRAIN_SECONDS)
+        if self._front_end is not None:
+            await self._front_end.stop()
+        await self.sampler.close()
+        await self.forwarding.stop()
+        await self.supervisor.stop_all()
+        log.info("stopped")
+
+    def request_stop(self) -> None:
+        """Ask `run` to end."""
+        self._stop.set()
+
+    def _one_line(self) -> str:
+        return f"{self.health().status}, {self.address}"
+
+    # sampling ---------------------------------------------------------------------------------------------------------
+
+    async def metrics(self) -> list[Block]:
+        """Every series of `/metrics`, from a sample at most a second old."""
+        sample = await self.sampler.sample()
+        return [*self._families(sample), *self._own_blocks()]
+
+    def _families(self, sample: Sample) -> list[Block]:
+        blocks = self.sampler.families(sample)
+        _, last = self._snapshots
+        if last is None or sample.at - last.at >= _OVERVIEW_APART_SECONDS or sample.at < last.at:
+            self._snapshots = (last, Snapshot(sample.at, blocks))
+        return blocks
+
+    def _own_blocks(self) -> list[Block]:
+        return [
+            *self.self_stats.blocks(read_cost(), self.left_behind.now, self.components()),
+            *self.budget.blocks(),
+            *self.forwarding.blocks(),
+            *(self._front_end.blocks() if self._front_end is not None else ()),
+        ]
+
+    async def _export(self) -> None:
+        await self.forwarding.run_schedule(
+            lambda: self.loaded.config.host.interval_seconds * self.budget.interval_factor, lambda: self.sampler
+        )
+
+    async def _watch_budget(self) -> None:
+        while True:
+            self.budget.check(read_cost(), time.monotonic())
+            self.sampler.resting = self.budget.optional_rest
+            self._notifier.status(self._one_line())
+            await asyncio.sleep(CHECK_SECONDS)
+
+    # reload -----------------------------------------------------------------------------------------------------------
+
+    async def _serve_reloads(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            with contextlib.suppress(AgentError):
+                await self.reload()
+
+    async def reload(self) -> None:
+        """Load, check and put in force; ConfigErrors, and everything as before, where the new one is not valid."""
+        async with self._reload_lock:
+            self._notifier.reloading()
+            try:
+                loaded = await load_again(self._sources)
+                await self._put_in_force(loaded)
+            except AgentError as error:
+                self._refuse(error)
+                raise
+            finally:
+                self._notifier.ready(self._one_line())
+
+    def _refuse(self, error: AgentError) -> None:
+        errors = [str(each) for each in error.errors] if isinstance(error, ConfigErrors) else [str(error)]
+        self.config_status.last_reload_ok = False
+        self.config_status.last_reload_at = time.time()
+        self.config_status.errors = errors
+        for line in errors:
+            log.error("reload refused, the configuration before it stays in force", reason=line)
+
+    async def _put_in_force(self, loaded: Loaded) -> None:
+        before, self.loaded = self.loaded, loaded
+        old, new = before.config, loaded.config
+        set_up(new.agent.log_level)
+        if (new.host, new.processes) != (old.host, old.processes):
+            sampler, self.sampler = self.sampler, make_sampler(new, self.left_behind)
+            await sampler.close()
+        await self.forwarding.configure(new)
+        if new.agent.budget != old.agent.budget:
+            self.budget = BudgetWatch(new.agent.budget)
+        if _listening(loaded) != _listening(before):
+            await self._change_front_end(before)
+        self.config_status = ConfigStatus(loaded.files, time.time(), loaded.notices, True, time.time(), [])
+        if new.agent.state_dir != old.agent.state_dir:
+            self.config_status.notices = [*loaded.notices, "agent.state_dir: a new value needs a restart"]
+        log.info("configuration reloaded", files=len(loaded.files))
+
+    async def _change_front_end(self, before: Loaded) -> None:
+        if self._front_end is not None:
+            await self._front_end.stop()
+        try:
+            await self._start_front_end()
+        except AgentError:
+            self.loaded = before
+            await self._start_front_end()
+            raise
+
+    # what can be asked ------------------------------------------------------------------------------------------------
+
+    def components(self) -> list[Component]:
+        """Every input and task."""
+        return [*(watched.component for watched in self.sampler.watched), *self.supervisor.components.values()]
+
+    def health(self) -> Health:
+        """Whether the agent is well."""
+        return self.status().health
+
+    def status(self) -> Status:
+        """Everything `status` shows."""
+        cost, now = read_cost(), time.time()
+        components, destinations = self.components(), self.forwarding.status()
+        budget = BudgetStatus(
+            self.budget.budget.cpu_percent,
+            self.budget.budget.memory_bytes,
+            self.budget.last.cpu,
+            self.budget.last.memory,
+            self.budget.level,
+            self.budget.measure,
+        )
+        return Status(
+            version=__version__,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started_at=self.self_stats.started_at,
+            now=now,
+            listen=self.address,
+            state_dir=self.state.path,
+            health=assess(now, components, destinations, budget, self.config_status),
+            cpu_seconds=cost.cpu_seconds,
+            resident_bytes=cost.resident_bytes,
+            open_descriptors=cost.descriptors,
+            left_behind=self.left_behind.now,
+            budget=budget,
+            config=self.config_status,
+            components=components,
+            destinations=destinations,
+            missing=[line for each in self.sampler.watched for line in getattr(each.collector, "missing", ())],
+        )
+
+    async def check(self, name: str) -> OnceResult | None:
+        """Run one input now; None where none of that name is on."""
+        if name not in input_names(self.loaded.config):
+            return None
+        return await run_once(self.loaded.config, name)
+
+    async def overview(self) -> Overview:
+        """The host at a glance; samples if the last sample is older than a few seconds."""
+        sample = await self.sampler.sample(_OVERVIEW_APART_SECONDS)
+        if self._snapshots[1] is None or sample.at != self._snapshots[1].at:
+            self._families(sample)
+        before, last = self._snapshots
+        return overview(last, before)
+
+
+def state_path(loaded: Loaded) -> str:
+    """The state directory of a loaded configuration; the loader has filled in the default."""
+    assert loaded.config.agent.state_dir is not None
+    return loaded.config.agent.state_dir
+
+
+def _listening(loaded: Loaded) -> tuple[object, ...]:
+    agent = loaded.config.agent
+    return agent.listen, agent.tls, agent.auth, agent.allowed_hosts

@@ -1,0 +1,286 @@
+"""From samples to destinations: sampling on the schedule, encoding once, fanning out.
+
+A destination is made, kept or taken down by name. One whose settings did not change in a reload keeps its queue, its counts
+and its place in a back-off; one that changed delivers what it still holds under its old settings first, within a deadline.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from novel_agent import registry
+from novel_agent.config.schema import Config, Export
+from novel_agent.errors import AgentError
+from novel_agent.inputs.resource import UNKNOWN_SERVICE, Surroundings, detect_resource
+from novel_agent.model.batch import Batch, Signal
+from novel_agent.model.metric import Block, Family, ShapeMemo
+from novel_agent.model.resource import Resource
+from novel_agent.runtime.build import kernel_of
+from novel_agent.runtime.exporting import Exporter
+from novel_agent.runtime.lanes import AsyncLane, LeftBehind
+from novel_agent.runtime.logs import get_logger
+from novel_agent.runtime.queue import MemoryQueue
+from novel_agent.runtime.sampling import SHARED_SECONDS, HostSampler
+from novel_agent.runtime.schedule import ticks
+from novel_agent.runtime.status import DestinationStatus
+from novel_agent.runtime.supervise import Supervisor
+from novel_agent.wire.otlp import StartTimes, encode_metrics, encode_resource
+
+log = get_logger("forward")
+
+CHANGE_SECONDS = 5.0
+_NANOS = 1_000_000_000
+
+_BY_NAME = ("destination",)
+QUEUE_BYTES = Family("novel_agent_export_queue_bytes", "Bytes waiting for a destination.", "gauge", _BY_NAME)
+QUEUE_CAPACITY = Family("novel_agent_export_queue_capacity_bytes", "Most bytes that may wait.", "gauge", _BY_NAME)
+QUEUE_ITEMS = Family("novel_agent_export_queue_items", "Data points, log records and spans waiting.", "gauge", _BY_NAME)
+REQUESTS = Family("novel_agent_export_requests_total", "Requests answered well.", "counter", _BY_NAME)
+FAILED = Family("novel_agent_export_failed_requests_total", "Requests not answered well.", "counter", _BY_NAME)
+RETRIES = Family("novel_agent_export_retries_total", "Requests after one that failed.", "counter", _BY_NAME)
+SENT_BYTES = Family("novel_agent_export_sent_bytes_total", "Bytes of request bodies, as sent.", "counter", _BY_NAME)
+LAST_SUCCESS = Family(
+    "novel_agent_export_last_success_timestamp_seconds", "When a request was last answered well; 0 for never.", "gauge",
+    _BY_NAME,
+)  # fmt: skip
+SENT = Family("novel_agent_export_sent_items_total", "Items a destination took.", "counter", ("destination", "signal"))
+DROPPED = Family(
+    "novel_agent_export_dropped_items_total",
+    "Items that never reached a destination or that it refused, by reason.",
+    "counter",
+    ("destination", "signal", "reason"),
+)
+MISSED = Family("novel_agent_missed_samplings_total", "Samplings that fell while the one before still ran.", "counter")
+_PER_DESTINATION = (
+    QUEUE_BYTES, QUEUE_CAPACITY, QUEUE_ITEMS, REQUESTS, FAILED, RETRIES, SENT_BYTES, LAST_SUCCESS,
+)  # fmt: skip
+
+
+class Destination:
+    """One configured export and the exporter that serves it."""
+
+    def __init__(self, export: Export) -> None:
+        self.export = export
+        output = registry.load(registry.OUTPUTS[export.type])(export)
+        self.exporter = Exporter(export.name, output, MemoryQueue(export.queue.size_bytes), signals=export.signals)
+
+    @property
+    def task_name(self) -> str:
+        """Under which the supervisor runs it."""
+        return f"export {self.export.name}"
+
+
+class Forwarding:
+    """Every destination, and the schedule that feeds them."""
+
+    def __init__(self, supervisor: Supervisor, left_behind: LeftBehind) -> None:
+        self._supervisor = supervisor
+        self._lane = AsyncLane("resource detection", left_behind)
+        self._destinations: dict[str, Destination] = {}
+        self._resource = b""
+        self._starts = StartTimes(0)
+        self._origin_unix_nano = 0
+        self._missed = 0
+        self._shapes = ShapeMemo()
+
+    async def configure(self, config: Config) -> None:
+        """Make the destinations those of this configuration. AgentError, and all as before, where one cannot be made."""
+        wanted = {export.name: export for export in config.export}
+        fresh = {
+            name: Destination(export)
+            for name, export in wanted.items()
+            if name not in self._destinations or self._destinations[name].export != export
+        }
+        await _start_all(list(fresh.values()))
+        await self._describe(config)
+        gone = [
+            self._destinations.pop(name) for name in list(self._destinations) if name not in wanted or name in fresh
+        ]
+        await asyncio.gather(*(self._take_down(destination, CHANGE_SECONDS) for destination in gone))
+        for name, destination in fresh.items():
+            self._destinations[name] = destination
+            self._supervisor.start(destination.task_name, destination.exporter.run)
+
+    async def _describe(self, config: Config) -> None:
+        """Who the data is about, and since when the kernel counts. A host that does not answer is known by its name only."""
+        (found,) = await self._lane.run(_describe, [config], config.host.deadline_seconds)
+        if not isinstance(found, _Description):
+            log.warning("resource not detected, only what is configured is sent", reason=found or "no answer in time")
+            found = _Description(Resource.merged(UNKNOWN_SERVICE, config.resource.attributes), 0)
+        self._resource = encode_resource(found.resource)
+        if found.boot_unix_nano != self._origin_unix_nano:
+            self._origin_unix_nano = found.boot_unix_nano
+            self._starts = StartTimes(found.boot_unix_nano)
+
+    async def _take_down(self, destination: Destination, deadline_seconds: float) -> None:
+        await destination.exporter.drain(deadline_seconds)
+        await self._supervisor.stop(destination.task_name)
+        await destination.exporter.output.stop()
+
+    async def run_schedule(self, interval_seconds: Callable[[], float], sampler: Callable[[], HostSampler]) -> None:
+        """Sample on the grid of the wall clock for ever, and hand what was read to every destination that wants it."""
+        async for tick in ticks(interval_seconds):
+            self._missed += tick.missed
+            if tick.missed:
+                log.warning("samplings missed", missed=tick.missed)
+            await self.forward(sampler(), interval_seconds())
+
+    async def forward(self, sampler: HostSampler, interval_seconds: float) -> None:
+        """One sample to the destinations; one that a scrape has just taken will do, if no earlier export can have had it."""
+        sample = await sampler.sample(min(SHARED_SECONDS, interval_seconds / 2))
+        if not any("metrics" in each.exporter.signals for each in self._destinations.values()):
+            return
+        await self.publish(
+            encode_metrics(self._resource, sampler.telemetry(sample), int(sample.at * _NANOS), self._starts)
+        )
+
+    async def publish(self, batch: Batch) -> None:
+        """Put a batch into every queue that takes its signal; its bytes are shared."""
+        for destination in list(self._destinations.values()):
+            await destination.exporter.put(batch)
+
+    async def drain(self, deadline_seconds: float) -> None:
+        """Deliver what is queued, each destination within the deadline; what is left is counted as dropped."""
+        await asyncio.gather(
+            *(destination.exporter.drain(deadline_seconds) for destination in self._destinations.values())
+        )
+
+    async def stop(self) -> None:
+        """Close every connection; after `drain`."""
+        self._lane.close()
+        for destination in self._destinations.values():
+            await self._supervisor.stop(destination.task_name)
+            await destination.exporter.output.stop()
+
+    # what can be asked ------------------------------------------------------------------------------------------------
+
+    def status(self) -> list[DestinationStatus]:
+        """Each destination, in the order of the configuration."""
+        return [_status(destination) for destination in self._destinations.values()]
+
+    def blocks(self) -> Sequence[Block]:
+        """The destinations as series."""
+        destinations = list(self._destinations.values())
+        names = tuple(each.export.name for each in destinations)
+        shape = self._shapes.get(
+            "destinations", names, lambda: [family.series(name) for family in _PER_DESTINATION for name in names]
+        )
+        rows = [_figures(each) for each in destinations]
+        missed = self._shapes.get("missed", None, lambda: [MISSED.series()])
+        return [
+            Block(shape, [row[index] for index in range(len(_PER_DESTINATION)) for row in rows]),
+            self._counted("sent", SENT, _sent(destinations)),
+            self._counted("dropped", DROPPED, _dropped(destinations)),
+            Block(missed, (self._missed,)),
+        ]
+
+    def _counted(self, slot: str, family: Family, counts: dict[tuple[str, ...], int]) -> Block:
+        shape = self._shapes.get(slot, tuple(counts), lambda: [family.series(*labels) for labels in counts])
+        return Block(shape, list(counts.values()))
+
+
+async def _start_all(destinations: Sequence[Destination]) -> None:
+    """Start every output, or none."""
+    for index, destination in enumerate(destinations):
+        try:
+            await destination.exporter.output.start()
+        except AgentError:
+            await asyncio.gather(*(started.exporter.output.stop() for started in destinations[:index]))
+            raise
+
+
+class _Description(NamedTuple):
+    """A host's resource, and when its kernel began to count."""
+
+    resource: Resource
+    boot_unix_nano: int
+
+
+def _describe(config: Config) -> _Description:
+    surroundings = Surroundings(kernel_of(config), os.environ, os.uname().machine)
+    resource = detect_resource(surroundings, config.resource.attributes)
+    return _Description(resource, boot_time_unix_nano(config.host.paths.proc))
+
+
+def boot_time_unix_nano(proc: str) -> int:
+    """When the kernel began to count, from the btime line of /proc/stat; 0 where it cannot be read."""
+    try:
+        with open(f"{proc}/stat", "rb") as file:
+            for line in file:
+                if line.startswith(b"btime "):
+                    return int(line[6:]) * _NANOS
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def _figures(destination: Destination) -> tuple[int | float, ...]:
+    exporter, statistics = destination.exporter, destination.exporter.statistics
+    return (
+        exporter.queue.size_bytes,
+        destination.export.queue.size_bytes,
+        exporter.queue.items,
+        statistics.sent_requests,
+        statistics.failed_requests,
+        statistics.retries,
+        statistics.sent_bytes,
+        statistics.last_success_at or 0,
+    )
+
+
+def _sent(destinations: Sequence[Destination]) -> dict[tuple[str, ...], int]:
+    return {
+        (each.export.name, signal): count
+        for each in destinations
+        for signal, count in each.exporter.statistics.sent_items.items()
+    }
+
+
+def _dropped(destinations: Sequence[Destination]) -> dict[tuple[str, ...], int]:
+    return {
+        (each.export.name, signal, reason): count
+        for each in destinations
+        for lost in (each.exporter.queue.dropped, each.exporter.statistics.rejected_items)
+        for (signal, reason), count in lost.items()
+    }
+
+
+def _by_reason(lost: Mapping[tuple[Signal, str], int]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for (_, reason), count in lost.items():
+        counts[reason] = counts.get(reason, 0) + count
+    return counts
+
+
+def _status(destination: Destination) -> DestinationStatus:
+    export, exporter = destination.export, destination.exporter
+    statistics = exporter.statistics
+    return DestinationStatus(
+        name=export.name,
+        type=export.type,
+        endpoint=without_credentials(export.endpoint),
+        protocol=export.protocol,
+        state=exporter.state,
+        queue_items=exporter.queue.items,
+        queue_bytes=exporter.queue.size_bytes,
+        queue_capacity_bytes=export.queue.size_bytes,
+        sent_items=dict(statistics.sent_items.items()),
+        sent_requests=statistics.sent_requests,
+        sent_bytes=statistics.sent_bytes,
+        failed_requests=statistics.failed_requests,
+        retries=statistics.retries,
+        rejected_items=_by_reason(statistics.rejected_items),
+        dropped_items=_by_reason(exporter.queue.dropped),
+        last_success_at=statistics.last_success_at,
+        last_error=statistics.last_error,
+        last_error_at=statistics.last_error_at,
+        retry_in_seconds=exporter.retry_in_seconds,
+    )
+
+
+def without_credentials(endpoint: str) -> str:
+    """A URL without the user, the password and the query that may stand in it."""
+    parts = urlsplit(endpoint)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,0 +1,57 @@
+"""One input, once, now: what `check NAME` shows."""
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+
+from novel_agent.config.schema import Config
+from novel_agent.model.metric import Block
+from novel_agent.runtime.build import make_sampler
+from novel_agent.runtime.lanes import LeftBehind
+from novel_agent.runtime.sampling import HostSampler, Outcome
+from novel_agent.wire.prometheus import render_text
+
+
+class OnceResult(msgspec.Struct):
+    """What one run gave. `yields` is Prometheus text, `telemetry` one line a data point as OpenTelemetry names it."""
+
+    name: str
+    state: str
+    reason: str
+    seconds: float
+    yields: str
+    telemetry: list[str]
+
+
+async def run_once(config: Config, name: str) -> OnceResult:
+    """Build the input as configured, read it twice (some figures are differences), and give the second reading."""
+    sampler = make_sampler(config, LeftBehind(), only=name)
+    try:
+        sampler.telemetry(await sampler.sample())
+        await asyncio.sleep(0.1)
+        return result_of(sampler, (await sampler.sample(max_age_seconds=0.0)).outcomes[0])
+    finally:
+        await sampler.close()
+
+
+def result_of(sampler: HostSampler, outcome: Outcome) -> OnceResult:
+    """One outcome in words."""
+    component = outcome.watched.component
+    good = outcome.error is None
+    collector = outcome.watched.collector
+    return OnceResult(
+        component.name,
+        component.state,
+        component.reason,
+        outcome.seconds,
+        render_text(collector.families(outcome.reading)).decode() if good else "",
+        list(_lines(collector.telemetry(outcome.reading))) if good else [],
+    )
+
+
+def _lines(blocks: Iterable[Block]) -> Iterable[str]:
+    for shape, values in blocks:
+        for series, value in zip(shape.series, values, strict=True):
+            attributes = ", ".join(f"{name}={label}" for name, label in series.labels)
+            yield f"{series.family.name}{{{attributes}}} {value} {series.family.unit}"

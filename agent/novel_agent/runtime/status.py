@@ -1,0 +1,140 @@
+"""What `status` shows: one value, made on demand, the same for the command line, the API and the page."""
+
+import msgspec
+
+from novel_agent.runtime.supervise import Component
+
+
+class HealthCheck(msgspec.Struct):
+    """One thing that is well or not; `checked_at` in seconds since the epoch."""
+
+    name: str
+    status: str
+    """`healthy`, `degraded` or `unhealthy`."""
+    message: str
+    checked_at: float
+
+
+class Health(msgspec.Struct):
+    """The worst of the checks, and the checks."""
+
+    status: str
+    checks: list[HealthCheck]
+
+
+class DestinationStatus(msgspec.Struct):
+    """How an export is doing; counted since start."""
+
+    name: str
+    type: str
+    endpoint: str
+    protocol: str
+    state: str
+    """`idle`, `delivering`, `waiting to retry`, `stopped`."""
+    queue_items: int
+    queue_bytes: int
+    queue_capacity_bytes: int
+    sent_items: dict[str, int]
+    """By signal."""
+    sent_requests: int
+    sent_bytes: int
+    failed_requests: int
+    retries: int
+    rejected_items: dict[str, int]
+    """By reason."""
+    dropped_items: dict[str, int]
+    """By reason."""
+    last_success_at: float | None
+    last_error: str
+    last_error_at: float | None
+    retry_in_seconds: float | None
+
+
+class BudgetStatus(msgspec.Struct):
+    """The soft budget and how much of it is used."""
+
+    cpu_percent: float
+    memory_bytes: int
+    cpu_of_budget: float
+    memory_of_budget: float
+    level: int
+    measure: str
+
+
+class ConfigStatus(msgspec.Struct):
+    """Which files are in force, and how the last attempt to change them went."""
+
+    files: list[str]
+    loaded_at: float
+    notices: list[str]
+    last_reload_ok: bool
+    last_reload_at: float | None
+    errors: list[str]
+    """Of the last reload, where it failed; the configuration before it is still in force."""
+
+
+class Status(msgspec.Struct):
+    """Everything worth knowing at 3 am. Times are seconds since the epoch."""
+
+    version: str
+    pid: int
+    host: str
+    started_at: float
+    now: float
+    listen: str
+    state_dir: str
+    health: Health
+    cpu_seconds: float
+    resident_bytes: int
+    open_descriptors: int
+    left_behind: int
+    budget: BudgetStatus
+    config: ConfigStatus
+    components: list[Component]
+    destinations: list[DestinationStatus]
+    missing: list[str]
+    """Figures that cannot be had without a capability, each with the capability that would give them."""
+
+
+class Overview(msgspec.Struct):
+    """The host at a glance, from the last two samples; shares are 0 to 1, None where unknown."""
+
+    at: float | None
+    uptime_seconds: float | None
+    cpus: int | None
+    cpu_utilization: float | None
+    load: list[float]
+    memory_total_bytes: float | None
+    memory_available_bytes: float | None
+    swap_total_bytes: float | None
+    swap_free_bytes: float | None
+    filesystems: list["FilesystemUse"]
+    disks: list["DeviceRate"]
+    networks: list["DeviceRate"]
+    groups: list["GroupUse"]
+
+
+class FilesystemUse(msgspec.Struct):
+    """One mounted file system."""
+
+    mountpoint: str
+    device: str
+    size_bytes: float
+    available_bytes: float
+
+
+class DeviceRate(msgspec.Struct):
+    """Bytes a second in and out (read and written) of one device, and its total errors."""
+
+    device: str
+    in_bytes_per_second: float | None
+    out_bytes_per_second: float | None
+
+
+class GroupUse(msgspec.Struct):
+    """One process group."""
+
+    name: str
+    processes: float
+    cpu_cores: float | None
+    resident_bytes: float

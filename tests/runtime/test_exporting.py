@@ -1,0 +1,335 @@
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+
+import pytest
+
+from novel_agent.errors import OutputRejected, OutputUnavailable
+from novel_agent.model.batch import Batch
+from novel_agent.outputs.output import Delivered
+from novel_agent.runtime.exporting import Exporter
+from novel_agent.runtime.queue import MemoryQueue
+from novel_agent.runtime.retry import Backoff
+
+NOW = 1_700_000_000.0
+
+
+class Destination:
+    """An output whose answers are given beforehand; with none left it takes everything."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.tried = []
+        self.taken = []
+        self.arrived = asyncio.Condition()
+
+    async def start(self):
+        pass
+
+    async def stop(self):
+        pass
+
+    async def send(self, batch):
+        self.tried.append(batch.payload)
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, asyncio.Event):
+            await answer.wait()
+            answer = None
+        if isinstance(answer, Exception):
+            await self._tell()
+            raise answer
+        self.taken.append(batch)
+        await self._tell()
+        return answer or Delivered(len(batch.payload))
+
+    async def _tell(self):
+        async with self.arrived:
+            self.arrived.notify_all()
+
+    async def until(self, requests):
+        async with asyncio.timeout(5), self.arrived:
+            await self.arrived.wait_for(lambda: len(self.tried) >= requests)
+
+
+def exporter_to(destination, *, uniform=lambda low, high: 0.0, capacity_bytes=1000, **options):
+    queue = MemoryQueue(capacity_bytes, request_bytes=options.pop("request_bytes", 500))
+    return Exporter("central", destination, queue, backoff=Backoff(uniform=uniform), now=lambda: NOW, **options)
+
+
+def batch(text, signal="metrics"):
+    return Batch(signal, text.encode(), len(text))
+
+
+@contextlib.asynccontextmanager
+async def running(exporter):
+    task = asyncio.create_task(exporter.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_delivers_what_is_put_and_counts_it():
+    destination = Destination()
+    exporter = exporter_to(destination)
+    async with running(exporter):
+        await exporter.put(batch("abc"))
+        await destination.until(1)
+        await exporter.put(batch("de", "logs"))
+        await destination.until(2)
+    statistics = exporter.statistics
+    assert destination.tried == [b"abc", b"de"]
+    assert statistics.sent_items == {"metrics": 3, "logs": 2}
+    assert (statistics.sent_requests, statistics.sent_bytes, statistics.failed_requests) == (2, 5, 0)
+    assert (statistics.last_success_at, statistics.last_error) == (NOW, "")
+    assert exporter.queue.size_bytes == 0
+
+
+async def test_signals_that_are_not_sent_here_are_left_out():
+    destination = Destination()
+    exporter = exporter_to(destination, signals=("traces",))
+    await exporter.put(batch("a"))
+    await exporter.put(batch("b", "traces"))
+    assert exporter.queue.items == 1
+
+
+async def test_what_is_unavailable_is_tried_again_and_nothing_is_lost():
+    destination = Destination(OutputUnavailable("refused"), OutputUnavailable("refused"))
+    exporter = exporter_to(destination)
+    async with running(exporter):
+        await exporter.put(batch("abc"))
+        await destination.until(3)
+    assert destination.tried == [b"abc", b"abc", b"abc"]
+    statistics = exporter.statistics
+    assert (statistics.sent_requests, statistics.failed_requests, statistics.retries) == (1, 2, 2)
+    assert (statistics.last_error, statistics.last_error_at) == ("refused", NOW)
+    assert not exporter.queue.dropped
+
+
+async def test_waits_as_long_as_the_destination_names():
+    destination = Destination(OutputUnavailable("busy", retry_after_seconds=120))
+    exporter = exporter_to(destination)
+    async with running(exporter):
+        await exporter.put(batch("abc"))
+        await destination.until(1)
+        await asyncio.sleep(0)
+        assert exporter.state == "waiting to retry"
+        assert 119 < exporter.retry_in_seconds <= 120
+    assert exporter.retry_in_seconds is None
+    assert exporter.queue.items == 3
+
+
+async def test_while_waiting_the_oldest_gives_way_to_the_newest():
+    destination = Destination(OutputUnavailable("down", retry_after_seconds=1000))
+    exporter = exporter_to(destination, capacity_bytes=10)
+    async with running(exporter):
+        await exporter.put(batch("a" * 5))
+        await destination.until(1)
+        for letter in "bcd":
+            await exporter.put(batch(letter * 5))
+    assert exporter.queue.dropped == {("metrics", "queue_full"): 10}
+    lease = await exporter.queue.take()
+    assert lease.batch.payload == b"ccccc"
+
+
+async def test_what_is_rejected_is_dropped_with_its_reason_and_the_next_goes_on():
+    destination = Destination(OutputRejected("central answered 400", reason="http_400"))
+    exporter = exporter_to(destination, request_bytes=1)
+    async with running(exporter):
+        await exporter.put(batch("bad"))
+        await exporter.put(batch("good"))
+        await destination.until(2)
+    assert destination.tried == [b"bad", b"good"]
+    assert exporter.statistics.rejected_items == {("metrics", "http_400"): 3}
+    assert exporter.statistics.sent_items == {"metrics": 4}
+    assert exporter.statistics.last_error == "central answered 400"
+    assert exporter.queue.size_bytes == 0
+
+
+async def test_partial_success_is_never_sent_again():
+    destination = Destination(Delivered(3, rejected_items=2, message="too old"))
+    exporter = exporter_to(destination)
+    async with running(exporter):
+        await exporter.put(batch("abc"))
+        await destination.until(1)
+        await exporter.put(batch("de"))
+        await destination.until(2)
+    assert destination.tried == [b"abc", b"de"]
+    assert exporter.statistics.sent_items == {"metrics": 3}
+    assert exporter.statistics.rejected_items == {("metrics", "partial_success"): 2}
+    assert exporter.statistics.last_error == "too old"
+
+
+@pytest.mark.parametrize(("claimed", "counted"), [(99, 3), (-1, 0)])
+async def test_a_rejected_count_that_cannot_be_is_bounded(claimed, counted):
+    destination = Destination(Delivered(3, rejected_items=claimed))
+    exporter = exporter_to(destination)
+    async with running(exporter):
+        await exporter.put(batch("abc"))
+        await destination.until(1)
+    assert exporter.statistics.rejected_items == Counter({("metrics", "partial_success"): counted} if counted else {})
+
+
+async def test_nothing_rejected_but_a_message_is_a_warning():
+    destination = Destination(Delivered(3, 0, "use another encoding"))
+    exporter = exporter_to(destination)
+    async with running(exporter):
+        await exporter.put(batch("abc"))
+        await destination.until(1)
+    assert exporter.statistics.warnings == 1
+    assert exporter.statistics.sent_items == {"metrics": 3}
+    assert exporter.statistics.last_error == ""
+
+
+async def test_a_fault_in_the_output_drops_one_batch_and_shows_no_details():
+    destination = Destination(KeyError("secret"))
+    exporter = exporter_to(destination, request_bytes=1)
+    async with running(exporter):
+        await exporter.put(batch("bad"))
+        await exporter.put(batch("good"))
+        await destination.until(2)
+    assert exporter.statistics.rejected_items == {("metrics", "fault"): 3}
+    assert exporter.statistics.last_error == "KeyError"
+    assert exporter.statistics.sent_items == {"metrics": 4}
+
+
+async def test_a_send_that_is_cancelled_loses_nothing():
+    destination = Destination(asyncio.Event())
+    exporter = exporter_to(destination)
+    async with running(exporter) as task:
+        await exporter.put(batch("abc"))
+        while not destination.tried:
+            await asyncio.sleep(0)
+        assert exporter.state == "delivering"
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert exporter.state == "idle"
+    async with running(exporter):
+        await destination.until(2)
+    assert [each.payload for each in destination.taken] == [b"abc"]
+
+
+async def test_a_slow_destination_holds_up_no_other():
+    stuck, quick = Destination(asyncio.Event()), Destination()
+    exporters = [exporter_to(stuck), exporter_to(quick)]
+    async with running(exporters[0]), running(exporters[1]):
+        for text in ("a", "b", "c"):
+            for exporter in exporters:
+                await exporter.put(batch(text))
+            await quick.until(len(quick.tried) + 1)
+    assert b"".join(each.payload for each in quick.taken) == b"abc"
+    assert stuck.taken == []
+
+
+async def test_recovery_starts_the_back_off_anew():
+    ceilings = []
+
+    def note(low, high):
+        ceilings.append(high)
+        return 0.0
+
+    down = OutputUnavailable("down")
+    destination = Destination(down, down, down, None, down)
+    exporter = exporter_to(destination, uniform=note)
+    async with running(exporter):
+        await exporter.put(batch("a"))
+        await destination.until(4)
+        await exporter.put(batch("b"))
+        await destination.until(6)
+    assert ceilings == [1, 2, 4, 1]
+
+
+async def test_drain_delivers_what_is_left():
+    destination = Destination(OutputUnavailable("once"))
+    exporter = exporter_to(destination, request_bytes=1)
+    for text in ("a", "b", "c"):
+        await exporter.put(batch(text))
+    await exporter.drain(5.0)
+    assert [each.payload for each in destination.taken] == [b"a", b"b", b"c"]
+    assert exporter.state == "stopped"
+    assert not exporter.queue.dropped
+
+
+async def test_drain_lets_a_request_under_way_finish():
+    hold = asyncio.Event()
+    destination = Destination(hold)
+    exporter = exporter_to(destination)
+    async with running(exporter) as task:
+        await exporter.put(batch("abc"))
+        while not destination.tried:
+            await asyncio.sleep(0)
+        draining = asyncio.create_task(exporter.drain(5.0))
+        await asyncio.sleep(0)
+        hold.set()
+        await draining
+        await task
+    assert [each.payload for each in destination.taken] == [b"abc"]
+    assert exporter.statistics.sent_items == {"metrics": 3}
+
+
+async def test_drain_ends_a_wait():
+    destination = Destination(OutputUnavailable("down", retry_after_seconds=1000))
+    exporter = exporter_to(destination)
+    async with running(exporter):
+        await exporter.put(batch("abc"))
+        await destination.until(1)
+        await asyncio.sleep(0)
+        await exporter.drain(5.0)
+    assert destination.tried == [b"abc", b"abc"]
+
+
+async def test_drain_gives_up_at_once_where_the_wait_is_longer_than_the_deadline():
+    destination = Destination(*[OutputUnavailable("down", retry_after_seconds=1000)] * 2)
+    exporter = exporter_to(destination)
+    await exporter.put(batch("abc"))
+    await exporter.put(batch("de", "logs"))
+    async with asyncio.timeout(1):
+        await exporter.drain(60.0)
+    assert len(destination.tried) == 1
+    assert exporter.queue.dropped == {("metrics", "shutdown"): 3, ("logs", "shutdown"): 2}
+
+
+async def test_drain_stops_at_its_deadline_and_counts_what_is_left():
+    destination = Destination(asyncio.Event())
+    exporter = exporter_to(destination)
+    await exporter.put(batch("abc"))
+    await exporter.drain(0.01)
+    assert exporter.queue.dropped == {("metrics", "shutdown"): 3}
+    assert exporter.queue.size_bytes == 0
+    await exporter.put(batch("late"))
+    assert exporter.queue.dropped == {("metrics", "shutdown"): 7}
+
+
+async def test_what_drain_counted_as_lost_is_not_counted_as_sent_later():
+    hold = asyncio.Event()
+    destination = Destination(hold)
+    exporter = exporter_to(destination)
+    async with running(exporter):
+        await exporter.put(batch("abc"))
+        while not destination.tried:
+            await asyncio.sleep(0)
+        await exporter.drain(0.01)
+        hold.set()
+        await destination.until(1)
+        await asyncio.sleep(0)
+    assert exporter.queue.dropped == {("metrics", "shutdown"): 3}
+    assert exporter.statistics.sent_items == {}
+
+
+async def test_events_are_logged_at_changes_only(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("novel_agent"), "propagate", True)
+    down = OutputUnavailable("down")
+    destination = Destination(down, down, down)
+    exporter = exporter_to(destination, capacity_bytes=4)
+    with caplog.at_level("INFO", "novel_agent.export"):
+        for text in ("aaa", "bbb", "ccc"):
+            await exporter.put(batch(text))
+        async with running(exporter):
+            await destination.until(4)
+    assert [record.getMessage() for record in caplog.records] == [
+        "queue full, data lost",
+        "not delivered, retrying",
+        "delivered again",
+    ]
