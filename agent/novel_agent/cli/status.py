@@ -1,0 +1,120 @@
+"""What runs, what lags, what was dropped and why, and what it costs. Problems come first. Exit 1 unless healthy."""
+
+import argparse
+import json
+from typing import Any
+
+import msgspec
+
+from novel_agent.cli import screen
+from novel_agent.cli.client import ask
+from novel_agent.cli.options import add_agent_options, add_config_options
+from novel_agent.runtime.status import DestinationStatus, Status
+from novel_agent.runtime.supervise import Component
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `status`."""
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--all", action="store_true", help="every input, also those that are well")
+    add_agent_options(parser)
+    add_config_options(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Ask and print."""
+    answer: dict[str, Any] = ask(args, "/api/v1/status")
+    status = msgspec.convert(answer, Status)
+    print(json.dumps(answer, indent=2) if args.json else describe(status, everything=args.all))
+    return 0 if status.health.status == "healthy" else 1
+
+
+def describe(status: Status, *, everything: bool = False) -> str:
+    """The status as a page of text."""
+    parts = [_head(status), _problems(status), _destinations(status), _components(status, everything=everything)]
+    if status.missing:
+        parts.append("Not visible to this user\n" + "\n".join(f"  {line}" for line in status.missing))
+    if status.config.notices:
+        parts.append("Configuration notices\n" + "\n".join(f"  {line}" for line in status.config.notices))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _head(status: Status) -> str:
+    uptime = status.now - status.started_at
+    share = 100 * status.cpu_seconds / uptime if uptime > 0 else 0.0
+    budget = status.budget
+    rows = [
+        f"Novel Engine Agent {status.version} on {status.host}: {screen.state(status.health.status)}",
+        f"  up          {screen.span(uptime)}, process {status.pid}, {status.listen}",
+        f"  costs       {share:.2f} % of a core since start, {screen.size(status.resident_bytes)} resident,"
+        f" {status.open_descriptors} descriptors",
+        f"  budget      {budget.cpu_percent:g} % and {screen.size(budget.memory_bytes)}:"
+        f" {100 * budget.cpu_of_budget:.0f} % and {100 * budget.memory_of_budget:.0f} % of it used, {budget.measure}",
+        f"  state       {status.state_dir}",
+        f"  configured  {', '.join(status.config.files) or 'by defaults'},"
+        f" {screen.ago(status.config.loaded_at, status.now)}",
+    ]
+    if status.left_behind:
+        rows.append(f"  left behind {status.left_behind} calls into the kernel that have not returned")
+    return "\n".join(rows)
+
+
+def _problems(status: Status) -> str:
+    bad = [check for check in status.health.checks if check.status != "healthy"]
+    if not bad:
+        return ""
+    lines = [f"  {screen.state(check.status, 9)}  {check.name}: {check.message}" for check in bad]
+    lines += [f"             {line}" for line in status.config.errors]
+    return "Problems\n" + "\n".join(lines)
+
+
+def _destinations(status: Status) -> str:
+    if not status.destinations:
+        return "Destinations\n  none: nothing is exported (section `export`)"
+    head = ("NAME", "STATE", "QUEUE", "SENT", "LAST", "RETRIES", "LOST", "WHY")
+    return "Destinations\n" + screen.table(
+        head, [_destination(each, status.now) for each in status.destinations], states=1
+    )
+
+
+def _destination(each: DestinationStatus, now: float) -> tuple[object, ...]:
+    lost = {**each.dropped_items, **each.rejected_items}
+    why = each.last_error if (each.last_error_at or 0) > (each.last_success_at or 0) else ""
+    return (
+        each.name,
+        each.state,
+        f"{screen.size(each.queue_bytes)} of {screen.size(each.queue_capacity_bytes)}",
+        sum(each.sent_items.values()),
+        screen.ago(each.last_success_at, now),
+        each.retries,
+        ", ".join(f"{count} {reason}" for reason, count in lost.items() if count) or "0",
+        why or "-",
+    )
+
+
+def _components(status: Status, *, everything: bool) -> str:
+    counts: dict[str, int] = {}
+    for each in status.components:
+        counts[each.state] = counts.get(each.state, 0) + 1
+    summary = ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
+    worth = [each for each in status.components if everything or each.state in {"failing", "hung", "restarting"}]
+    title = f"Inputs and tasks: {summary}"
+    if not worth:
+        return title
+    head = ("NAME", "KIND", "STATE", "RUNS", "FAILED", "LATE", "LAST RUN", "TAKES", "WHY")
+    return f"{title}\n" + screen.table(head, [_component(each, status.now) for each in worth], states=2)
+
+
+def _component(each: Component, now: float) -> tuple[object, ...]:
+    takes = "-" if not each.runs or each.kind == "task" else f"{1000 * each.seconds / each.runs:.2f} ms"
+    return (
+        each.name,
+        each.kind,
+        each.state,
+        each.runs,
+        each.failures,
+        each.timeouts,
+        screen.ago(each.last_run_at, now) if each.kind != "task" else "-",
+        takes,
+        each.reason or "-",
+    )
