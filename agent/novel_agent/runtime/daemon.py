@@ -64,6 +64,7 @@ class Daemon:
         front_end: "Callable[[Daemon], FrontEnd]",
         notifier: Notifier | None = None,
     ) -> None:
+        raise_descriptor_limit()  # before anything asks how many handles it may keep
         self.loaded = loaded
         self._sources = sources
         self._make_front_end = front_end
@@ -88,7 +89,6 @@ class Daemon:
         """Run until asked to stop. `announce` gets the address once everything is up."""
         self.state.open()
         try:
-            raise_descriptor_limit()
             Signals(self.request_stop, self._reload.set).install()
             await self._start()
             announce(self.address)

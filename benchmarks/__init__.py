@@ -1,0 +1,1 @@
+"""Ours against the rivals', paired in one run. `make bench`."""

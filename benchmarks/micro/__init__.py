@@ -1,0 +1,1 @@
+"""Single parts, each side in a process of its own."""

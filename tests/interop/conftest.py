@@ -1,0 +1,58 @@
+"""Other people's programs, started on loopback for one test."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+RIVALS = Path(os.environ.get("RIVALS_DIR", Path.home() / ".cache" / "novel-engine-rivals")) / "bin"
+
+
+def find(name: str) -> str:
+    here = RIVALS / name
+    found = str(here) if here.exists() else shutil.which(name)
+    assert found, f"{name} is missing; `make interop` brings it"
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def rival(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Start a program with `{port}` in its arguments replaced; gives its base URL once it answers."""
+    with ExitStack() as stack:
+
+        def start(name: str, *arguments: str, ready: str = "/metrics") -> str:
+            port = free_port()
+            log = stack.enter_context((tmp_path / f"{name}.log").open("wb"))
+            process = subprocess.Popen(
+                [find(name), *(argument.replace("{port}", str(port)) for argument in arguments)],
+                stdout=log,
+                stderr=log,
+            )
+            stack.callback(process.wait, 10)
+            stack.callback(process.terminate)
+            url = f"http://127.0.0.1:{port}"
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    urllib.request.urlopen(url + ready, timeout=10).close()
+                    return url
+                except (urllib.error.URLError, ConnectionError):
+                    assert process.poll() is None, (tmp_path / f"{name}.log").read_text()
+                    assert time.monotonic() < deadline, f"{name} does not answer"
+                    time.sleep(0.05)
+
+        yield start
