@@ -119,6 +119,22 @@ async def test_a_host_without_the_subject_is_no_failure():
     await sampler.close()
 
 
+async def test_what_is_not_there_is_looked_for_once_a_minute():
+    absent = Counting()
+    absent.fault = NoData("no such hardware")
+    sampler = make(absent)
+    for _ in range(3):
+        text = page(sampler, await sampler.sample(max_age_seconds=-1.0))
+        assert 'node_scrape_collector_success{collector="counting"} 0' in text
+    assert absent.reads == 1
+    assert sampler.watched[0].component.state == "no data"
+    sampler.watched[0].last_monotonic -= 61.0
+    absent.fault = None
+    text = page(sampler, await sampler.sample(max_age_seconds=-1.0))
+    assert 'node_scrape_collector_success{collector="counting"} 1' in text
+    await sampler.close()
+
+
 async def test_a_hanging_collector_is_skipped_until_it_answers():
     hanging, good = Counting("hanging"), Counting("good")
     hanging.gate = threading.Event()

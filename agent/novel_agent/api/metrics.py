@@ -1,14 +1,15 @@
 """`GET /metrics`: every series, as Prometheus text or OpenMetrics.
 
 Scrapes that fall together, or within the second for which a sample is shared, get the same bytes: one sampling, one
-rendering and one compression however many scrape. zlib's level 1 makes a sixth of the text in 5 µs a KiB; level 6 takes
-three and a half times as long to make a seventh.
+rendering and one compression however many scrape. ISA-L makes a sixth of the text in a fifth of the time that zlib takes at
+its fastest.
 """
 
 import asyncio
 import time
-import zlib
 from collections.abc import Callable, Sequence
+
+from isal import isal_zlib
 
 from novel_agent.api.aiohttp_web import web
 from novel_agent.api.negotiate import media_type, takes_gzip
@@ -19,7 +20,7 @@ from novel_agent.runtime.sampling import Sample
 from novel_agent.wire.prometheus import OPENMETRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE, render_openmetrics, render_text
 
 _SHARED_SECONDS = 1.0
-_GZIP_LEVEL = 1
+_GZIP_LEVEL = 2
 _GZIP_CONTAINER = 31
 
 _TEXT = "text/plain;version=0.0.4"
@@ -97,5 +98,4 @@ def _age(sample: Sample) -> float:
 
 
 def _compress(body: bytes) -> bytes:
-    compressor = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_CONTAINER)
-    return compressor.compress(body) + compressor.flush()
+    return isal_zlib.compress(body, _GZIP_LEVEL, _GZIP_CONTAINER)

@@ -61,30 +61,23 @@ class Round(Generic[Item, Result]):
 
     def run(self) -> None:
         """Make the calls; returns early when the round was abandoned meanwhile."""
+        call, lock, outcomes = self._call, self._lock, self.outcomes
+        self._began = time.monotonic()
         for item in self._items:
-            if not self._begin():
-                return
             outcome: Result | OSError
             try:
-                outcome = self._call(item)
+                outcome = call(item)
             except OSError as error:
                 outcome = error
-            if not self._keep(outcome):
-                self._late(item)
-                return
+            with lock:
+                if not self.abandoned:
+                    outcomes.append(outcome)
+                    self._began = time.monotonic()
+                    continue
+            self._late(item)
+            return
         if self._end():
             self._finished()
-
-    def _begin(self) -> bool:
-        with self._lock:
-            self._began = time.monotonic()
-            return not self.abandoned
-
-    def _keep(self, outcome: Result | OSError) -> bool:
-        with self._lock:
-            if not self.abandoned:
-                self.outcomes.append(outcome)
-            return not self.abandoned
 
     def _end(self) -> bool:
         with self._lock:

@@ -5,8 +5,9 @@ one is under way, whoever asks waits for that one, and one that is at most `max_
 run one after the other in one lane (see `lanes`), so a sampling costs two thread switches, not one a collector.
 
 A collector that fails is reported in `node_scrape_collector_success` and its reason in `status`; the others go on. One that
-misses its deadline is left behind and skipped, as failed, until its call has come back. Optional collectors that rest (see
-`budget`) are read once a minute and shown as last read in between.
+misses its deadline is left behind and skipped, as failed, until its call has come back. One that found nothing of its
+subject on this host looks again once a minute, since hardware and modules seldom come; so do optional collectors that rest
+(see `budget`), which are shown as last read in between.
 """
 
 import asyncio
@@ -136,9 +137,9 @@ class HostSampler:
             self._under_way = None
 
     def _rests(self, watched: Watched, now: float) -> bool:
-        if not (self.resting and watched.collector.optional and watched.last is not None):
+        if watched.last is None or now - watched.last_monotonic >= REST_SECONDS:
             return False
-        return now - watched.last_monotonic < REST_SECONDS
+        return watched.component.state == "no data" or (self.resting and watched.collector.optional)
 
     @staticmethod
     def _read(watched: Watched) -> Outcome:
@@ -185,7 +186,8 @@ class HostSampler:
     def _skipped(self, watched: Watched) -> Outcome:
         if watched.hung or watched.last is None:
             return Outcome(watched, None, 0.0, TimeoutError(watched.component.reason))
-        watched.component.state = "resting"
+        if watched.last.error is None:
+            watched.component.state = "resting"
         return watched.last
 
     def families(self, sample: Sample) -> list[Block]:

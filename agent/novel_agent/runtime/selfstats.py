@@ -52,7 +52,12 @@ def read_cost() -> Cost:
     times = os.times()
     with open("/proc/self/statm", "rb") as file:
         resident = int(file.read().split()[1]) * _PAGE_BYTES
-    return Cost(times.user + times.system, resident, len(os.listdir("/proc/self/fd")) - 1)
+    return Cost(times.user + times.system, resident, _open_descriptors())
+
+
+def _open_descriptors() -> int:
+    """Since Linux 6.2 the size of the directory is their number; before that they have to be listed."""
+    return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd")) - 1
 
 
 class SelfStats:

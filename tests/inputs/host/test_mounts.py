@@ -16,7 +16,7 @@ def line(point: bytes, kind: bytes = b"ext4", source: bytes = b"/dev/sdb1", opti
 
 def test_reads_a_mount():
     (mount,) = parse(ROOT)
-    assert mount == ("/dev/mapper/vg0-root", "/", "ext4", "253", "0", False, b"/", False, "", "")
+    assert mount == ("/dev/mapper/vg0-root", "/", "ext4", "253", "0", False, b"/", True, "", "")
 
 
 def test_optional_fields_may_be_missing():
@@ -93,7 +93,7 @@ def test_what_the_kernel_answers_from_memory_is_known_unless_a_disk_or_server_li
         + line(b"/home/sharedtmp", b"tmpfs", b"tmpfs")
     )
     assert {mount.mount_point: mount.in_memory for mount in mounts} == {
-        "/": False,
+        "/": True,
         "/run": True,
         "/run/user/1000": True,
         "/home/shared": False,

@@ -9,7 +9,9 @@ from novel_agent.inputs.host.sysfs import text
 
 _MEMORY_TYPES = frozenset(
     b"tmpfs devtmpfs ramfs rootfs hugetlbfs proc sysfs devpts mqueue bpf cgroup cgroup2 cpuset debugfs tracefs"
-    b" securityfs configfs pstore nsfs fusectl binfmt_misc selinuxfs".split()
+    b" securityfs configfs pstore nsfs fusectl binfmt_misc selinuxfs"
+    # On disk, but statfs(2) of these reads counters the kernel keeps in memory, whatever the disk does.
+    b" ext2 ext3 ext4 xfs".split()
 )
 _READ_ONLY = frozenset((b"ro", b"emergency_ro"))
 _OCTAL = re.compile(rb"\\([0-7]{3})")
