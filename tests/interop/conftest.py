@@ -1,8 +1,5 @@
 """Other people's programs, started on loopback for one test."""
 
-import os
-import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -13,20 +10,7 @@ from pathlib import Path
 
 import pytest
 
-RIVALS = Path(os.environ.get("RIVALS_DIR", Path.home() / ".cache" / "novel-engine-rivals")) / "bin"
-
-
-def find(name: str) -> str:
-    here = RIVALS / name
-    found = str(here) if here.exists() else shutil.which(name)
-    assert found, f"{name} is missing; `make interop` brings it"
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from rivals import find, free_port
 
 
 @pytest.fixture

@@ -1,6 +1,3 @@
-import pytest
-
-from novel_agent.errors import NoData
 from novel_agent.wire.prometheus import render_text
 
 ZONES = {
@@ -42,6 +39,7 @@ def test_telemetry_names_the_zone_and_its_type(tree, collector):
     ]
 
 
-def test_a_host_without_thermal_class_has_no_data(collector):
-    with pytest.raises(NoData):
-        collector("thermal_zone").read()
+def test_a_kernel_without_the_subsystem_shows_nothing_and_succeeds(collector):
+    zones = collector("thermal_zone")
+    reading = zones.read()
+    assert [len(block.shape) for block in zones.families(reading)] in ([], [0])

@@ -28,6 +28,10 @@ class ThermalZones(DeviceCollector):
     prometheus = (TEMP, CUR_STATE, MAX_STATE)
     otel = (TEMPERATURE,)
 
+    def names(self) -> Sequence[str]:
+        """The zones and devices; a kernel without the subsystem has none, which is no lack of data to node_exporter."""
+        return self.kernel.sys_entries(self.directory)
+
     def discover(self, names: Sequence[str]) -> Iterable[Attribute]:
         for name in names:
             path = f"{self.directory}/{name}"
