@@ -159,7 +159,9 @@ class Daemon:
 
     async def _export(self) -> None:
         await self.forwarding.run_schedule(
-            lambda: self.loaded.config.host.interval_seconds * self.budget.interval_factor, lambda: self.sampler
+            lambda: self.loaded.config.host.interval_seconds * self.budget.interval_factor,
+            lambda: self.sampler,
+            self._families,  # so that the overview has rates when somebody first looks
         )
 
     async def _watch_budget(self) -> None:

@@ -22,7 +22,7 @@ from novel_agent.runtime.exporting import Exporter
 from novel_agent.runtime.lanes import AsyncLane, LeftBehind
 from novel_agent.runtime.logs import get_logger
 from novel_agent.runtime.queue import MemoryQueue
-from novel_agent.runtime.sampling import SHARED_SECONDS, HostSampler
+from novel_agent.runtime.sampling import SHARED_SECONDS, HostSampler, Sample
 from novel_agent.runtime.schedule import ticks
 from novel_agent.runtime.status import DestinationStatus
 from novel_agent.runtime.supervise import Supervisor
@@ -119,22 +119,29 @@ class Forwarding:
         await self._supervisor.stop(destination.task_name)
         await destination.exporter.output.stop()
 
-    async def run_schedule(self, interval_seconds: Callable[[], float], sampler: Callable[[], HostSampler]) -> None:
-        """Sample on the grid of the wall clock for ever, and hand what was read to every destination that wants it."""
+    async def run_schedule(
+        self,
+        interval_seconds: Callable[[], float],
+        sampler: Callable[[], HostSampler],
+        seen: Callable[[Sample], object],
+    ) -> None:
+        """Sample on the grid of the wall clock for ever, and hand what was read to every destination that wants it.
+
+        `seen` is shown every sample.
+        """
         async for tick in ticks(interval_seconds):
             self._missed += tick.missed
             if tick.missed:
                 log.warning("samplings missed", missed=tick.missed)
-            await self.forward(sampler(), interval_seconds())
+            seen(await self.forward(sampler(), interval_seconds()))
 
-    async def forward(self, sampler: HostSampler, interval_seconds: float) -> None:
+    async def forward(self, sampler: HostSampler, interval_seconds: float) -> Sample:
         """One sample to the destinations; one that a scrape has just taken will do, if no earlier export can have had it."""
         sample = await sampler.sample(min(SHARED_SECONDS, interval_seconds / 2))
-        if not any("metrics" in each.exporter.signals for each in self._destinations.values()):
-            return
-        await self.publish(
-            encode_metrics(self._resource, sampler.telemetry(sample), int(sample.at * _NANOS), self._starts)
-        )
+        if any("metrics" in each.exporter.signals for each in self._destinations.values()):
+            blocks = sampler.telemetry(sample)
+            await self.publish(encode_metrics(self._resource, blocks, int(sample.at * _NANOS), self._starts))
+        return sample
 
     async def publish(self, batch: Batch) -> None:
         """Put a batch into every queue that takes its signal; its bytes are shared."""
