@@ -25,7 +25,7 @@ $(DEV_READY): $(READY) requirements-dev.lock
 	@touch $@
 
 run: $(READY) ## start the agent in the foreground with the shipped conf.d
-	@exec $(BIN)/novel-agent run --config "" --conf-dir conf.d $(RUN_ARGS)
+	@exec $(BIN)/novel-agent run --config "" --conf-dir conf.d --state-dir .state $(RUN_ARGS)
 
 test: lint unit ## ruff, mypy --strict, import contracts and every test
 
