@@ -170,6 +170,15 @@ def test_a_reading_sees_what_changed(tree, collector):
     assert 'node_network_carrier_changes_total{device="eno1"} 4' in samples(found.families((after,)))
 
 
+def test_a_reading_like_the_last_is_shown_from_memory(tree, collector):
+    found = collector("netclass", tree(interface("eno1")))
+    (before,) = found.families(found.read())
+    assert found.families(found.read())[0] is before
+    tree(interface("eno1", mtu="9000"))
+    assert 'node_network_mtu_bytes{device="eno1"} 9000' in samples(found.families(found.read()))
+    assert 'node_network_mtu_bytes{device="eno1"} 1500' in samples([before])
+
+
 def test_what_does_not_change_is_parsed_once(tree, collector):
     found = collector("netclass", tree(interface("eno1")))
     assert found.read()[0] is found.read()[0]
@@ -320,3 +329,121 @@ def test_real_interfaces_that_swap_their_names_and_go_are_followed(tmp_path: Pat
     subprocess.run(
         ["unshare", "--net", "--mount", sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=60
     )
+
+
+FOLLOWED = """
+    import subprocess
+    from novel_agent.inputs.host import netclass
+    from novel_agent.inputs.host.kernel import Kernel
+    from novel_agent.inputs.host.netclass import NetClass
+    def ip(*words):
+        subprocess.run(["ip", "link", *words], check=True)
+    def write(attribute, content):
+        with open(f"{sys}/class/net/{attribute}", "w") as file:
+            file.write(content)
+    subprocess.run(["mount", "-t", "sysfs", "none", sys], check=True)
+    ip("set", "lo", "up")
+    ip("add", "a0", "type", "veth", "peer", "name", "b0")
+    ip("add", "c0", "type", "veth", "peer", "name", "d0")
+    ip("set", "c0", "up")
+    found = NetClass(Kernel(sys=sys), NetClass.Options())
+    fresh = NetClass(Kernel(sys=sys), NetClass.Options())
+    def check():
+        fresh.close()
+        followed, whole = ({one.name: one for one in reading} for reading in (found.read(), fresh.look()))
+        assert followed == whole, (followed, whole)
+        return followed
+"""
+NEEDS_INTERFACES = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("unshare"), reason="makes interfaces"
+)
+
+
+def in_a_namespace(tmp_path: Path, script: str) -> None:
+    whole = f"sys = {str(tmp_path)!r}\n" + textwrap.dedent(FOLLOWED) + textwrap.dedent(script)
+    subprocess.run(["unshare", "--net", "--mount", sys.executable, "-c", whole], check=True, timeout=60)
+
+
+@pytest.mark.root
+@NEEDS_INTERFACES
+def test_the_next_reading_of_real_interfaces_sees_each_change(tmp_path):
+    script = """
+        netclass._EVERYTHING_EVERY = 1000
+        found.read()
+        assert found._is_followed
+        for device in ("a0", "c0"):  # one is down, one is up
+            for words in (
+                ("mtu", "1300"), ("txqueuelen", "77"), ("address", "02:00:00:00:00:07"), ("alias", "rack 12"),
+                ("group", "9"), ("mode", "dormant"), ("promisc", "on"), ("promisc", "off"), ("alias", ""),
+                ("mode", "default"), ("arp", "off"), ("allmulticast", "on"),
+            ):
+                before = check()[device]
+                ip("set", device, *words)
+                assert check()[device] != before, (device, words)
+            before = check()[device]
+            write(f"{device}/netdev_group", "11")
+            assert check()[device] != before, "a group set through sysfs"
+        for words in (
+            ("c0", "down"), ("c0", "up"), ("d0", "up"), ("d0", "down"), ("d0", "up"), ("a0", "up"), ("b0", "up"),
+            ("c0", "name", "x0"), ("d0", "name", "c0"), ("x0", "name", "d0"), ("lo", "down"), ("lo", "mtu", "1500"),
+        ):
+            before = check()
+            ip("set", *words)
+            assert check() != before, words
+        ip("add", "e0", "type", "veth", "peer", "name", "f0")
+        assert {"e0", "f0"} <= check().keys()
+        ip("del", "e0")
+        assert check().keys() == {"a0", "b0", "c0", "d0", "lo"}
+        ip("del", "a0")
+        ip("add", "a0", "mtu", "1234", "type", "veth", "peer", "name", "b0")
+        check()
+        found.close()
+        fresh.close()
+    """
+    in_a_namespace(tmp_path, script)
+
+
+@pytest.mark.root
+@NEEDS_INTERFACES
+def test_real_interfaces_are_all_read_anew_when_events_were_lost_and_every_twentieth_time(tmp_path):
+    script = """
+        whole = []
+        real = netclass.Interface.read
+        def read(self, **options):
+            whole.append(self.name)
+            return real(self, **options)
+        netclass.Interface.read = read
+        found.read()
+        assert sorted(whole) == ["a0", "b0", "c0", "d0", "lo"]
+        whole.clear()
+        for _ in range(19):
+            found.read()
+        assert whole == []
+        found.read()
+        assert sorted(whole) == ["a0", "b0", "c0", "d0", "lo"]
+        whole.clear()
+        ip("set", "a0", "mtu", "1300")
+        found.read()
+        assert whole == ["a0"]
+        for number in range(80):  # more events than fit into the socket
+            ip("set", "c0", "alias", str(number))
+        ip("set", "b0", "mtu", "1310")
+        whole.clear()
+        assert check()["b0"].numbers[11] == 1310
+        assert {"a0", "b0", "c0", "d0", "lo"} <= set(whole)
+        found.close()
+        fresh.close()
+    """
+    in_a_namespace(tmp_path, script)
+
+
+@pytest.mark.root
+@NEEDS_INTERFACES
+def test_events_of_another_namespace_are_not_relied_on(tmp_path):
+    script = """
+        foreign = NetClass(Kernel(sys="/sys"), NetClass.Options())
+        foreign.read()
+        assert not foreign._is_followed, "the interfaces in /sys are those of the namespace it was mounted in"
+        foreign.close()
+    """
+    in_a_namespace(tmp_path, script)

@@ -11,7 +11,16 @@ from types import SimpleNamespace
 import pytest
 
 from novel_agent.inputs.host import netlink
-from novel_agent.inputs.host.netlink import LinkNames, Netlink, attribute, messages, shows_this_process
+from novel_agent.inputs.host.netlink import (
+    Link,
+    LinkEvents,
+    LinkNames,
+    Netlink,
+    attribute,
+    link_index,
+    messages,
+    shows_this_process,
+)
 
 NEW_LINK, DEL_LINK = 16, 17
 NO_OPERATION, ERROR, DONE = 1, 2, 3
@@ -195,7 +204,7 @@ def test_links_are_listed_anew_when_events_were_lost(kernel, links, monkeypatch)
             return outcome
         raise outcome
 
-    monkeypatch.setattr(links, "_events", SimpleNamespace(recv=recv))
+    monkeypatch.setattr(links._events, "_socket", SimpleNamespace(recv=recv))
     assert links.current() == {1: "lo", 8: "late"}
     monkeypatch.undo()
 
@@ -224,6 +233,39 @@ def test_a_recorded_proc_does_not(tmp_path):
 def test_the_names_are_those_of_this_machine(links):
     assert links.current() == dict(socket.if_nameindex())
     assert links.current() is links.current()
+
+
+def test_events_are_taken_once(kernel):
+    kernel.answers = [[]]
+    events = LinkEvents()
+    assert events.take() is None, "what was before is not known"
+    assert events.take() == []
+    kernel.ends[0].send(link(2, "eth0", sequence=0) + link(3, "veth1", kind=DEL_LINK, sequence=0))
+    said = events.take()
+    assert [(kind, link_index((datagram, kind, start, end))) for datagram, kind, start, end in said] == [
+        (NEW_LINK, 2),
+        (DEL_LINK, 3),
+    ]
+    assert events.take() == []
+    events.close()
+
+
+def test_events_begin_anew_after_what_is_no_message(kernel):
+    kernel.answers = [[], []]
+    events = LinkEvents()
+    events.take()
+    kernel.ends[0].send(b"garbage")
+    with pytest.raises(ValueError, match="netlink message"):
+        events.take()
+    assert events.take() is None
+    events.close()
+
+
+def test_a_listing_has_names_and_addresses(kernel, routes):
+    body = struct.pack("=BxHiII", 0, 1, 7, 0x1003, 0)
+    named = attr(IFNAME, b"eth0\0") + attr(1, bytes.fromhex("00005e005315"))
+    kernel.answers = [[message(NEW_LINK, body + named) + link(8, "tun0") + message(NEW_LINK, body[:8]), done()]]
+    assert netlink.links(routes) == {7: Link("eth0", "00:00:5e:00:53:15"), 8: Link("tun0", "")}
 
 
 @pytest.mark.root

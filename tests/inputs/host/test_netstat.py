@@ -87,7 +87,7 @@ def test_an_option_chooses_others(tree, collector):
 
 def test_a_host_without_ipv6_has_the_rest(tree, collector):
     netstat = collector("netstat", tree({"proc/net/netstat": NETSTAT, "proc/net/snmp": SNMP}))
-    assert len(netstat.read()) == 18
+    assert len(netstat.read().names) == 18
 
 
 @pytest.mark.parametrize("missing", ["proc/net/netstat", "proc/net/snmp"])
@@ -113,12 +113,26 @@ def test_follows_lines_that_get_other_names(tree, collector):
     ]
 
 
-def test_lines_of_names_are_not_kept_forever(tree, collector):
+def test_a_line_of_numbers_that_lost_some_is_refused_though_its_names_are_known(tree, collector):
     netstat = collector("netstat", tree(FILES))
-    for number in range(100):
-        tree({"proc/net/snmp": f"Ip: Forwarding X{number}\nIp: 1 2\n"})
-        assert ("Ip", "Forwarding") in netstat.read()
-    assert len(netstat._chosen) <= 64
+    netstat.read()
+    tree({"proc/net/snmp": SNMP.replace("Tcp: 1 -1 214 61", "Tcp: 1 -1 214")})
+    with pytest.raises(ValueError, match="does not fit its names"):
+        netstat.read()
+    tree({"proc/net/snmp": SNMP.replace("Tcp: 1 -1 214 61", "Udp: 1 -1 214 61")})
+    with pytest.raises(ValueError, match="does not fit its names"):
+        netstat.read()
+    tree({"proc/net/snmp": SNMP.removesuffix("UdpLite: 0 5\n")})
+    with pytest.raises(ValueError, match="pairs of lines"):
+        netstat.read()
+    tree({"proc/net/snmp": SNMP})
+    assert len(netstat.read().numbers) == 22
+
+
+def test_a_counter_in_two_lines_is_refused(tree, collector):
+    netstat = collector("netstat", tree(FILES | {"proc/net/snmp": SNMP + "Tcp: InErrs\nTcp: 1\n"}))
+    with pytest.raises(ValueError, match="twice"):
+        netstat.read()
 
 
 @pytest.mark.parametrize(

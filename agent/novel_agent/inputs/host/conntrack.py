@@ -14,6 +14,7 @@ from novel_agent.inputs.host.kernel import read_or_no_data
 from novel_agent.model.metric import Block, Family
 
 _COLUMNS = (16, 17)
+_LONGEST_LINE_BYTES = 512  # the header has some 170, seventeen columns 155
 
 ENTRIES = Family("node_nf_conntrack_entries", "Number of currently allocated flow entries for connection tracking.")
 LIMIT = Family("node_nf_conntrack_entries_limit", "Maximum size of connection tracking table.")
@@ -87,7 +88,7 @@ class Conntrack(HostCollector[ConntrackReading]):
     def setup(self, options: msgspec.Struct) -> None:
         self._count = self.kernel.proc_file("sys/net/netfilter/nf_conntrack_count", one_read=True)
         self._maximum = self.kernel.proc_file("sys/net/netfilter/nf_conntrack_max", one_read=True)
-        self._statistics = self.kernel.proc_file("net/stat/nf_conntrack")
+        self._statistics = self.kernel.proc_file("net/stat/nf_conntrack", record_bytes=_LONGEST_LINE_BYTES)
 
     def read(self) -> ConntrackReading:
         entries = int(read_or_no_data(self._count, "connection tracking"))

@@ -17,6 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _FIRST_SIZE_BYTES = 4096
+_SMALLEST_PAGE_BYTES = 4096
 _LARGEST_SIZE_BYTES = 64 << 20
 
 
@@ -26,15 +27,24 @@ class KernelFile:
     `one_read` says that the kernel hands over the whole content in one read when the buffer is large enough: true of
     every sysfs attribute and of those /proc files that the kernel opens with single_open (stat, meminfo, vmstat, loadavg,
     pressure, …), false of tables (mounts, net/*, interrupts, diskstats), which come in pieces of about a page.
+
+    `record_bytes` is for such a table whose longest record is known not to be longer, header and line ends included.
+    The kernel puts records into a page until the next does not fit (fs/seq_file.c), so a first piece that leaves room
+    for one more has the whole table in it, and it is not walked a second time to be told so.
     """
 
-    __slots__ = ("_descriptor", "_one_read", "_size_bytes", "path")
+    __slots__ = ("_complete_below_bytes", "_descriptor", "_one_read", "_size_bytes", "path")
 
-    def __init__(self, path: str, *, one_read: bool = False) -> None:
+    def __init__(self, path: str, *, one_read: bool = False, record_bytes: int | None = None) -> None:
         self.path = path
         self._descriptor = -1
         self._size_bytes = _FIRST_SIZE_BYTES
         self._one_read = one_read
+        self._complete_below_bytes = 1
+        if one_read:
+            self._complete_below_bytes = _FIRST_SIZE_BYTES
+        elif record_bytes is not None:
+            self._complete_below_bytes = max(1, _SMALLEST_PAGE_BYTES - record_bytes)
 
     def read(self) -> bytes:
         """The content now. OSError as the kernel gives it (ENOENT, EACCES, ENODEV, EIO, …)."""
@@ -42,7 +52,7 @@ class KernelFile:
             self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             data = os.pread(self._descriptor, self._size_bytes, 0)
-            if not data or (self._one_read and len(data) < self._size_bytes):
+            if len(data) < self._complete_below_bytes:
                 return data
             return self._rest(data)
         except OSError:
@@ -57,6 +67,8 @@ class KernelFile:
             total += len(more)
         while self._size_bytes <= total:
             self._size_bytes *= 2
+        if self._one_read:
+            self._complete_below_bytes = self._size_bytes
         return data if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
@@ -115,9 +127,9 @@ class Kernel:
         self._files: list[KernelFile] = []
         self._attributes: OrderedDict[str, KernelFile] = OrderedDict()
 
-    def proc_file(self, relative: str, *, one_read: bool = False) -> KernelFile:
+    def proc_file(self, relative: str, *, one_read: bool = False, record_bytes: int | None = None) -> KernelFile:
         """A handle for a file below /proc that is read at every sampling; opened at its first read."""
-        return self._keep(KernelFile(f"{self.proc}/{relative}", one_read=one_read))
+        return self._keep(KernelFile(f"{self.proc}/{relative}", one_read=one_read, record_bytes=record_bytes))
 
     def sys_file(self, relative: str) -> KernelFile:
         """The same below /sys."""

@@ -5,12 +5,24 @@ fair with descriptors; those of the others are opened for each reading. Which at
 appears. The entries of the directory keep their inode numbers through a change of name, so a listing tells also when two
 interfaces have swapped their names.
 
-Source: Documentation/ABI/testing/sysfs-class-net.
+Where netlink shows the same interfaces as sysfs, the attributes of an interface are read again only when
+
+- the kernel said something of it (a link event: mtu, txqueuelen, address, up and down, name, master, type; alias, group
+  and link mode while it is up), or events were lost;
+- one of those attributes reads otherwise that the kernel changes without a word or a while before it (`_watched`);
+- or the reading is the twentieth since, because a driver may change what it should announce.
+
+The directory is listed again when there was an event, and once more after one of an interface that goes: the kernel sends it
+a little before the entry disappears. Over a recorded tree, where sysfs shows another network namespace, and without
+netlink, every reading is of everything.
+
+Sources: Documentation/ABI/testing/sysfs-class-net; what is announced: net/core/rtnetlink.c (rtnetlink_event, do_setlink),
+net/core/dev.c, net/core/link_watch.c.
 """
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -18,8 +30,9 @@ from msgspec import Meta
 
 from novel_agent.config.schema import Regex, Section
 from novel_agent.errors import NoData
-from novel_agent.inputs.host.collector import HostCollector
 from novel_agent.inputs.host.name_filter import NameFilter
+from novel_agent.inputs.host.netlink import RTM_DELLINK, LinkEvents, Message, link_index, links
+from novel_agent.inputs.host.netlink_collector import NetlinkCollector
 from novel_agent.inputs.host.sysfs import text
 from novel_agent.model.metric import Block, Family, Label, Series
 
@@ -28,6 +41,8 @@ _LONGEST_ATTRIBUTE_BYTES = 128  # what node_exporter reads of one; an alias may 
 _NO_DESCRIPTOR_LEFT = (errno.EMFILE, errno.ENFILE)
 _BYTES_IN_MEGABIT = 1_000_000 // 8
 _IFF_UP = 1
+_ARPHRD_LOOPBACK = 772
+_EVERYTHING_EVERY = 20  # readings
 
 _DEVICE = ("device",)
 UP = Family("node_network_up", "Value is 1 if operstate is 'up', 0 otherwise.", "gauge", _DEVICE)
@@ -62,8 +77,23 @@ _FIXED = ("dev_id", "ifindex", "name_assign_type")
 """These change with the interface or its name only."""
 
 _CHANGEABLE = tuple(name for name in (*_TEXTS, *(attribute for attribute, _ in _NUMBERS)) if name not in _FIXED)
+_SILENT = ("flags", "netdev_group")
+"""Filters may make an interface promiscuous, and sysfs sets a group, without an event."""
+
+_EARLY_WITH_LINK = ("carrier_changes",)
+"""The carrier changes up to a second before linkwatch says so, and that it does only while the interface is up."""
+
+_SILENT_WHILE_UP = ("dormant", "duplex", "speed")
+"""These are refused while it is down."""
+
+_SILENT_WHILE_DOWN = ("ifalias", "link_mode")
+_SILENT_ABOVE_OTHERS = ("address", "broadcast", "iflink")
+"""Of tunnels, and of what lies on or is joined to another interface, which may move."""
+
 _OPERSTATE = _TEXTS.index("operstate")
-_SPEED = [attribute for attribute, _ in _NUMBERS].index("speed")
+_SPEED, _INDEX, _LINK, _TYPE = (
+    [attribute for attribute, _ in _NUMBERS].index(name) for name in ("speed", "ifindex", "iflink", "type")
+)
 
 _FAMILIES = tuple(
     Family(
@@ -108,6 +138,11 @@ class Properties(NamedTuple):
         """Bytes a second; negative where the driver does not know, None where it does not say."""
         return self.numbers[_SPEED]
 
+    @property
+    def interface_index(self) -> int | None:
+        """The kernel's number for it."""
+        return self.numbers[_INDEX]
+
 
 def parse(name: str, attributes: Raw, *, physical: bool = False, ignore_invalid_speed: bool = False) -> Properties:
     """What the attributes say; a number that is none counts as missing."""
@@ -129,20 +164,43 @@ def _number(data: bytes | None) -> int | None:
         return None
 
 
+def _watched(found: Properties) -> tuple[str, ...]:
+    """The attributes of an interface that may read otherwise before, or without, the kernel having said so."""
+    names: tuple[str, ...] = _SILENT
+    if found.numbers[_TYPE] != _ARPHRD_LOOPBACK:
+        names += _EARLY_WITH_LINK
+        names += _SILENT_WHILE_DOWN if found.admin_state == "down" else _SILENT_WHILE_UP
+    if found.numbers[_LINK] != found.interface_index:
+        names += _SILENT_ABOVE_OTHERS
+    return names
+
+
 class Interface:
     """The attribute files of one interface. `inode` is that of its entry in the listing, not of what the entry links to."""
 
-    __slots__ = ("_descriptors", "_fixed", "_last", "_last_raw", "_path", "_there", "inode", "name", "physical")
+    __slots__ = (
+        "_descriptors",
+        "_fixed",
+        "_last_raw",
+        "_path",
+        "_there",
+        "_watched",
+        "inode",
+        "last",
+        "name",
+        "physical",
+    )
 
     def __init__(self, path: str, name: str, inode: int) -> None:
         self.name = name
         self.inode = inode
         self.physical = os.path.exists(f"{path}/device")
+        self.last: Properties | None = None
         self._path = path
         self._there: tuple[str, ...] = _CHANGEABLE
+        self._watched: dict[str, bytes | None] = {}
         self._fixed: Raw = {}
         self._descriptors: dict[str, int] = {}
-        self._last: Properties | None = None
         self._last_raw: Raw = {}
 
     @property
@@ -160,25 +218,34 @@ class Interface:
                     self.close()
                     return
 
+    def is_as_it_was(self) -> bool:
+        """Whether what may change without an event reads as it did at the last reading."""
+        return self.last is not None and self._read(self._watched) == self._watched
+
     def read(self, *, ignore_invalid_speed: bool) -> Properties | None:
         """The interface now; None where it has gone. The same object as before means that nothing changed."""
-        if self._descriptors:
-            raw = {attribute: _read(descriptor) for attribute, descriptor in self._descriptors.items()}
-        else:
-            raw = self._read_closed(self._there)
+        raw = self._read(self._descriptors or self._there)
         if not any(raw.values()):
+            self.last = None
             return None
-        if self._last is None:
+        if not self._fixed:
             self._there = tuple(raw)
             self._fixed = self._read_closed(_FIXED)
-        if self._last is None or raw != self._last_raw:
-            self._last = parse(
+        if self.last is None or raw != self._last_raw:
+            self.last = parse(
                 self.name, raw | self._fixed, physical=self.physical, ignore_invalid_speed=ignore_invalid_speed
             )
             self._last_raw = raw
-        return self._last
+            self._watched = {attribute: raw[attribute] for attribute in _watched(self.last) if attribute in raw}
+        return self.last
 
-    def _read_closed(self, attributes: Sequence[str]) -> Raw:
+    def _read(self, attributes: Iterable[str]) -> Raw:
+        descriptors = self._descriptors
+        if descriptors:
+            return {attribute: _read(descriptors[attribute]) for attribute in attributes}
+        return self._read_closed(attributes)
+
+    def _read_closed(self, attributes: Iterable[str]) -> Raw:
         """Those of the attributes that there are; the way to them is walked once."""
         raw: Raw = {}
         try:
@@ -213,7 +280,7 @@ def _read(descriptor: int) -> bytes | None:
         return None
 
 
-class NetClass(HostCollector[tuple[Properties, ...]]):
+class NetClass(NetlinkCollector[tuple[Properties, ...]]):
     """Which network interfaces there are, whether they are up, and how they are set."""
 
     name = "netclass"
@@ -239,8 +306,55 @@ class NetClass(HostCollector[tuple[Properties, ...]]):
         self._directory = f"{self.kernel.sys}/class/net"
         self._listing: dict[str, int] = {}
         self._interfaces: dict[str, Interface] = {}
+        self._events = LinkEvents()
+        self._is_followed = False
+        self._readings_left = 0  # until the next of everything
+        self._is_one_going = False
+        self._shown_last: tuple[tuple[Properties, ...], list[Block]] = ((), [])
 
-    def read(self) -> tuple[Properties, ...]:
+    def look(self) -> tuple[Properties, ...]:
+        self._list()
+        ignore = self._ignore_invalid_speed
+        found = [interface.read(ignore_invalid_speed=ignore) for interface in self._interfaces.values()]
+        return tuple([properties for properties in found if properties is not None])
+
+    def ask(self) -> tuple[Properties, ...]:
+        said = self._events.take()
+        left, self._readings_left = self._readings_left, 0  # a reading that fails is followed by one of everything
+        if said is None or not left:
+            reading = self.look()
+            self._is_followed = self._is_what_netlink_shows(reading)
+            left = _EVERYTHING_EVERY
+        else:
+            reading = self._look_where_changed(said) if self._is_followed else self.look()
+        self._readings_left = left - 1
+        return reading
+
+    def _is_what_netlink_shows(self, reading: tuple[Properties, ...]) -> bool:
+        """Whether sysfs is that of the network namespace whose events are heard."""
+        if not os.path.ismount(self.kernel.sys):
+            return False
+        listed = links(self.netlink)
+        return sorted(link.name for link in listed.values()) == sorted(self._listing) and all(
+            (found.name, found.address) == listed.get(found.interface_index or 0) for found in reading
+        )
+
+    def _look_where_changed(self, said: list[Message]) -> tuple[Properties, ...]:
+        if said or self._is_one_going:
+            self._list()
+            self._is_one_going = any(kind == RTM_DELLINK for _, kind, _, _ in said)
+        changed = {link_index(message) for message in said}
+        ignore = self._ignore_invalid_speed
+        reading = []
+        for interface in self._interfaces.values():
+            found = interface.last
+            if found is None or found.interface_index in changed or not interface.is_as_it_was():
+                found = interface.read(ignore_invalid_speed=ignore)
+            if found is not None:
+                reading.append(found)
+        return tuple(reading)
+
+    def _list(self) -> None:
         try:
             with os.scandir(self._directory) as entries:
                 # `bonding_masters` is a file; the interfaces are links.
@@ -249,9 +363,6 @@ class NetClass(HostCollector[tuple[Properties, ...]]):
             raise NoData(f"{self._directory} cannot be listed") from None
         if listing != self._listing:
             self._follow(listing)
-        ignore = self._ignore_invalid_speed
-        found = [interface.read(ignore_invalid_speed=ignore) for interface in self._interfaces.values()]
-        return tuple([properties for properties in found if properties is not None])
 
     def _follow(self, listing: dict[str, int]) -> None:
         """Let go of the interfaces that went or that another now has the name of, and take up those that came."""
@@ -267,11 +378,16 @@ class NetClass(HostCollector[tuple[Properties, ...]]):
         self._listing = listing
 
     def families(self, reading: tuple[Properties, ...]) -> Sequence[Block]:
+        if not self._shown_last[1] or reading != self._shown_last[0]:
+            self._shown_last = (reading, [self._block(reading)])
+        return self._shown_last[1]
+
+    def _block(self, reading: tuple[Properties, ...]) -> Block:
         key = tuple([(found.name, found.texts, found.admin_state, found.present) for found in reading])
         shape = self.shapes.get("prometheus", key, lambda: _series(reading))
         columns = zip(*[found.numbers for found in reading], strict=True)
         numbers = [number for column in columns for number in column if number is not None]
-        return [Block(shape, [*[found.up for found in reading], *[1] * len(reading), *numbers])]
+        return Block(shape, [*[found.up for found in reading], *[1] * len(reading), *numbers])
 
     def telemetry(self, reading: tuple[Properties, ...]) -> Sequence[Block]:
         cards = [found for found in reading if found.physical]
@@ -289,6 +405,7 @@ class NetClass(HostCollector[tuple[Properties, ...]]):
 
     def close(self) -> None:
         super().close()
+        self._events.close()
         for interface in self._interfaces.values():
             interface.close()
         self._interfaces.clear()

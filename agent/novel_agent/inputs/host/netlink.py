@@ -13,13 +13,14 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 
 _NLMSG_NOOP, _NLMSG_ERROR, _NLMSG_DONE = 1, 2, 3
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
 _RTMGRP_LINK = 1
-_IFLA_IFNAME, _IFLA_EXT_MASK = 3, 29
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_EXT_MASK = 1, 3, 29
 _RTEXT_FILTER_SKIP_STATS = 8
 _ATTRIBUTE_TYPE = 0x3FFF
 
@@ -131,6 +132,56 @@ def _raise_refusal(datagram: bytes, start: int, end: int) -> None:
             raise OSError(-code, os.strerror(-code))
 
 
+class LinkEvents:
+    """What the kernel says of the network interfaces as they come, change and go (RTNLGRP_LINK)."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+
+    def take(self) -> list[Message] | None:
+        """What was said since the last call; None where something may have been missed.
+
+        That is so at the first call, after `close`, and where there was more than the socket holds.
+        """
+        if self._socket is None:
+            self._socket = _subscribe()
+            return None
+        try:
+            return self._pending(self._socket)
+        except (OSError, ValueError):
+            self.close()
+            raise
+
+    @staticmethod
+    def _pending(events: socket.socket) -> list[Message] | None:
+        said: list[Message] = []
+        lost = False
+        while True:
+            try:
+                datagram = events.recv(_LARGEST_DATAGRAM_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return None if lost else said
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                lost = True  # there were more events than the buffer holds
+            else:
+                said += [(datagram, kind, start, end) for kind, _, start, end in messages(datagram)]
+
+    def close(self) -> None:
+        """Give the socket back; the next call begins anew."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+class Link(NamedTuple):
+    """What a message says of a network interface: its name, and its hardware address as sysfs writes it."""
+
+    name: str
+    address: str
+
+
 class LinkNames:
     """The names of the network interfaces by index.
 
@@ -140,54 +191,33 @@ class LinkNames:
 
     def __init__(self) -> None:
         self._routes = Netlink(socket.NETLINK_ROUTE)
-        self._events: socket.socket | None = None
+        self._events = LinkEvents()
         self._names: dict[int, str] = {}
 
     def current(self) -> dict[int, str]:
         """The names now. The same object as before means that none changed; it is not written to any more."""
         try:
-            if self._events is None:
-                self._events = _subscribe()
-                self._names = self._list()
-            else:
-                self._names = self._follow(self._events)
+            said = self._events.take()
+            if said is None:
+                self._replace({index: link.name for index, link in links(self._routes).items()})
+            elif said:
+                names = self._names.copy()
+                for message in said:
+                    _apply(names, message)
+                self._replace(names)
         except (OSError, ValueError):
             self.close()
             raise
         return self._names
 
-    def _list(self) -> dict[int, str]:
-        names: dict[int, str] = {}
-        for message in self._routes.dump(RTM_GETLINK, _LIST_LINKS):
-            _apply(names, message)
-        return names
-
-    def _follow(self, events: socket.socket) -> dict[int, str]:
-        names, lost = self._names, False
-        while True:
-            try:
-                datagram = events.recv(_LARGEST_DATAGRAM_BYTES, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                lost = True  # there were more events than the buffer holds
-                continue
-            if names is self._names:
-                names = names.copy()
-            for kind, _, start, end in messages(datagram):
-                _apply(names, (datagram, kind, start, end))
-        if lost:
-            names = self._list()
-        return self._names if names == self._names else names
+    def _replace(self, names: dict[int, str]) -> None:
+        if names != self._names:
+            self._names = names
 
     def close(self) -> None:
         """Give the sockets back; the next reading begins anew."""
         self._routes.close()
-        if self._events is not None:
-            self._events.close()
-            self._events = None
+        self._events.close()
 
 
 def _subscribe() -> socket.socket:
@@ -201,15 +231,42 @@ def _subscribe() -> socket.socket:
     return events
 
 
-def _apply(names: dict[int, str], message: Message) -> None:
-    """Enter what a message says of a link. A bridge's word about its ports has a family of its own and says less."""
+def links(routes: Netlink) -> dict[int, Link]:
+    """The network interfaces there are, by index. OSError as the kernel refuses to list them."""
+    found: dict[int, Link] = {}
+    for message in routes.dump(RTM_GETLINK, _LIST_LINKS):
+        datagram, kind, start, end = message
+        index = link_index(message)
+        if kind == RTM_NEWLINK and index is not None and (name := _name(message)) is not None:
+            place = attribute(datagram, start + _LINK.size, end, _IFLA_ADDRESS)
+            found[index] = Link(name, datagram[slice(*place)].hex(":") if place else "")
+    return found
+
+
+def link_index(message: Message) -> int | None:
+    """The index of the network interface that a link message is about; None where it is about none.
+
+    A bridge's word about its ports has a family of its own and says less; that counts as none.
+    """
     datagram, kind, start, end = message
     if kind not in (RTM_NEWLINK, RTM_DELLINK) or end - start < _LINK.size:
-        return
+        return None
     family, index = _LINK.unpack_from(datagram, start)
-    if family != socket.AF_UNSPEC:
+    return index if family == socket.AF_UNSPEC else None
+
+
+def _name(message: Message) -> str | None:
+    datagram, _, start, end = message
+    found = attribute(datagram, start + _LINK.size, end, _IFLA_IFNAME)
+    return datagram[slice(*found)].rstrip(b"\0").decode(errors="replace") if found else None
+
+
+def _apply(names: dict[int, str], message: Message) -> None:
+    """Enter what a message says of a link."""
+    index = link_index(message)
+    if index is None:
         return
-    if kind == RTM_DELLINK:
+    if message[1] == RTM_DELLINK:
         names.pop(index, None)
-    elif found := attribute(datagram, start + _LINK.size, end, _IFLA_IFNAME):
-        names[index] = datagram[slice(*found)].rstrip(b"\0").decode(errors="replace")
+    elif (name := _name(message)) is not None:
+        names[index] = name

@@ -1,8 +1,8 @@
 """Counters of the network protocols, from /proc/net/netstat, snmp and snmp6.
 
 The first two are pairs of lines, names above numbers; the third has a name and a number a line, the protocol's name being
-its part up to the 6. Which of the hundreds of numbers are shown is worked out once for each line of names, and then only
-those are converted.
+its part up to the 6. Which of the hundreds of numbers are shown is worked out once for the names of a file, and then only
+those are looked at.
 
 Sources: Documentation/networking/snmp_counter.rst, net/ipv4/proc.c, net/ipv6/proc.c.
 """
@@ -25,7 +25,6 @@ DEFAULT_FIELDS = (
     "|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)"
     "|Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$"
 )
-_MOST_HEADINGS_KEPT = 64
 _NAME = re.compile("[A-Za-z0-9]+")
 
 Name = tuple[str, str]
@@ -74,7 +73,81 @@ def choose_listed(names: Sequence[bytes], wanted: Wanted) -> Columns:
     return choose([(index, (protocol + six, name)) for index, (protocol, six, name) in split if six], wanted)
 
 
-class NetStat(HostCollector[dict[Name, int]]):
+class NetStatReading(NamedTuple):
+    """The numbers, each with its name."""
+
+    names: tuple[Name, ...]
+    numbers: list[int]
+
+
+class _Line(NamedTuple):
+    """A line of numbers of which some are shown: where it is, how it begins and how many fields it has."""
+
+    place: int
+    beginning: bytes
+    fields: int
+    indexes: tuple[int, ...]
+
+
+class PairTable:
+    """/proc/net/netstat or snmp, reading by reading."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._headings: list[bytes] = []
+        self._names: tuple[Name, ...] = ()
+        self._lines: list[_Line] = []
+
+    def parse(self, data: bytes) -> NetStatReading:
+        """What is shown of the content."""
+        lines = data.splitlines()
+        if lines[::2] != self._headings or len(lines) % 2 or not lines:
+            self._plan(data)
+            self._headings = lines[::2]
+        numbers: list[int] = []
+        for place, beginning, fields_there, indexes in self._lines:
+            fields = lines[place].split(b" ")
+            if fields[0] != beginning or len(fields) != fields_there:
+                raise ValueError("net/netstat or net/snmp has a line of numbers that does not fit its names")
+            numbers += [int(fields[index]) for index in indexes]
+        return NetStatReading(self._names, numbers)
+
+    def _plan(self, data: bytes) -> None:
+        names: list[Name] = []
+        lines: list[_Line] = []
+        for position, (heading, _) in enumerate(pairs(data)):
+            chosen = choose_pair(heading, self._wanted)
+            if chosen.names:
+                fields = heading.split(b" ")
+                lines.append(_Line(2 * position + 1, fields[0], len(fields), chosen.indexes))
+                names += chosen.names
+        if len(set(names)) < len(names):
+            raise ValueError("net/netstat or net/snmp has a counter twice")
+        self._names, self._lines = tuple(names), lines
+
+
+class ListedTable:
+    """/proc/net/snmp6, reading by reading."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._listed: list[bytes] = []
+        self._chosen = Columns((), ())
+
+    def parse(self, data: bytes) -> NetStatReading:
+        """What is shown of the content."""
+        fields = data.split()
+        if len(fields) % 2:
+            raise ValueError("net/snmp6 has a name without a number")
+        listed = fields[::2]
+        if listed != self._listed:
+            self._chosen = choose_listed(listed, self._wanted)
+            self._listed = listed
+        names, indexes = self._chosen
+        return NetStatReading(names, [int(fields[2 * index + 1]) for index in indexes])
+
+
+class NetStat(HostCollector[NetStatReading]):
     """What the network protocols count."""
 
     name = "netstat"
@@ -90,49 +163,26 @@ class NetStat(HostCollector[dict[Name, int]]):
 
     def setup(self, options: msgspec.Struct) -> None:
         assert isinstance(options, self.Options)
-        self._wanted = re.compile(options.fields).search
+        wanted = re.compile(options.fields).search
         self._tables = (
-            self.kernel.proc_file("net/netstat", one_read=True),
-            self.kernel.proc_file("net/snmp", one_read=True),
+            (self.kernel.proc_file("net/netstat", one_read=True), PairTable(wanted)),
+            (self.kernel.proc_file("net/snmp", one_read=True), PairTable(wanted)),
         )
-        self._list = self.kernel.proc_file("net/snmp6", one_read=True)
-        self._chosen: dict[bytes, Columns] = {}
-        self._listed: list[bytes] = []
-        self._chosen_listed = Columns((), ())
+        self._listed = (self.kernel.proc_file("net/snmp6", one_read=True), ListedTable(wanted))
 
-    def read(self) -> dict[Name, int]:
-        counters: dict[Name, int] = {}
-        for table in self._tables:
-            for heading, numbers in pairs(table.read()):
-                names, indexes = self._chosen.get(heading) or self._choose(heading)
-                if indexes:
-                    fields = numbers.split(b" ")
-                    counters.update(zip(names, [int(fields[index]) for index in indexes], strict=True))
+    def read(self) -> NetStatReading:
+        readings = [table.parse(file.read()) for file, table in self._tables]
+        file, listed = self._listed
         with suppress(FileNotFoundError):  # there is none without IPv6
-            counters.update(self._listed_counters(self._list.read()))
-        return counters
+            readings.append(listed.parse(file.read()))
+        return NetStatReading(
+            tuple([name for names, _ in readings for name in names]),
+            [number for _, numbers in readings for number in numbers],
+        )
 
-    def _choose(self, heading: bytes) -> Columns:
-        if len(self._chosen) >= _MOST_HEADINGS_KEPT:
-            self._chosen.clear()
-        chosen = self._chosen[heading] = choose_pair(heading, self._wanted)
-        return chosen
-
-    def _listed_counters(self, data: bytes) -> Iterable[tuple[Name, int]]:
-        fields = data.split()
-        names, numbers = fields[::2], fields[1::2]
-        if len(names) != len(numbers):
-            raise ValueError("net/snmp6 has a name without a number")
-        if names != self._listed:
-            self._chosen_listed = choose_listed(names, self._wanted)
-            self._listed = names
-        chosen = self._chosen_listed
-        return zip(chosen.names, [int(numbers[index]) for index in chosen.indexes], strict=True)
-
-    def families(self, reading: dict[Name, int]) -> Sequence[Block]:
-        names = tuple(reading)
-        shape = self.shapes.get("prometheus", names, lambda: [_series(*name) for name in names])
-        return [Block(shape, list(reading.values()))]
+    def families(self, reading: NetStatReading) -> Sequence[Block]:
+        names, numbers = reading
+        return [Block(self.shapes.get("prometheus", names, lambda: [_series(*name) for name in names]), numbers)]
 
 
 def _series(protocol: str, counter: str) -> Series:

@@ -14,6 +14,7 @@ from novel_agent.model.metric import Block, Family
 _CPU = ("cpu",)
 _FEWEST_COLUMNS = 9
 _CPU_COLUMN = 12
+_LONGEST_LINE_BYTES = 512  # fifteen columns have 135; newer kernels append some
 
 _COLUMNS = (
     (0, Family("node_softnet_processed_total", "Number of processed packets", "counter", _CPU)),
@@ -69,7 +70,7 @@ class SoftNet(HostCollector[dict[str, list[int]]]):
     prometheus = tuple(family for _, family in _COLUMNS)
 
     def setup(self, options: msgspec.Struct) -> None:
-        self._file = self.kernel.proc_file("net/softnet_stat")
+        self._file = self.kernel.proc_file("net/softnet_stat", record_bytes=_LONGEST_LINE_BYTES)
 
     def read(self) -> dict[str, list[int]]:
         return parse(self._file.read())

@@ -13,6 +13,7 @@ from novel_agent.inputs.host.kernel import KernelFile
 from novel_agent.model.metric import Block, Family
 
 _FEWEST_FIELDS = 13
+_LONGEST_LINE_BYTES = 256  # 128 for most sockets; some 210 with every number as long as it can be
 
 QUEUES = Family(
     "node_udp_queues",
@@ -49,7 +50,10 @@ class UdpQueues(HostCollector[dict[str, Queues]]):
     prometheus = (QUEUES,)
 
     def setup(self, options: msgspec.Struct) -> None:
-        self._files = {"v4": self.kernel.proc_file("net/udp"), "v6": self.kernel.proc_file("net/udp6")}
+        self._files = {
+            version: self.kernel.proc_file(table, record_bytes=_LONGEST_LINE_BYTES)
+            for version, table in (("v4", "net/udp"), ("v6", "net/udp6"))
+        }
 
     def read(self) -> dict[str, Queues]:
         found = {version: queues for version, file in self._files.items() if (queues := _queues(file)) is not None}
