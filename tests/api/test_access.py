@@ -33,6 +33,29 @@ def test_the_host_is_taken_from_its_header(header: str, host: str) -> None:
     assert host_named(header) == host
 
 
+NO_HOSTS = ["localhost:80@evil.example", "evil@localhost", "[::1]evil.example", "localhost, evil", "localhost/x", "::1"]
+
+
+@pytest.mark.parametrize("header", NO_HOSTS)
+def test_what_is_more_than_a_host_is_none(header: str) -> None:
+    with pytest.raises(ValueError, match="Host"):
+        host_named(header)
+
+
+@pytest.mark.parametrize("header", NO_HOSTS)
+async def test_a_host_header_that_names_none_is_malformed(agent: Running, header: str) -> None:
+    reply = await agent.ask(STATUS, Host=header)
+    assert reply.status == 400
+    assert agent.server.traffic.refused["malformed"] == 1
+
+
+async def test_an_absolute_target_names_the_host_whatever_the_header_says(agent: Running) -> None:
+    assert (await agent.ask(f"http://127.0.0.1:{agent.port}{STATUS}")).status == 200
+    assert (await agent.ask(f"http://evil.example{STATUS}")).status == 421
+    assert (await agent.ask(f"http://localhost@evil.example{STATUS}")).status == 400
+    assert (await agent.ask(f"http://{socket.gethostname()}{STATUS}")).status == 401
+
+
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [
@@ -108,6 +131,16 @@ def test_an_unusable_token_file_is_a_configuration_error(tmp_path: Path, content
         TokenFile(str(path))
 
 
+def test_a_pipe_in_the_token_s_place_is_not_waited_for(tmp_path: Path) -> None:
+    path = token_file(tmp_path)
+    token = TokenFile(str(path))
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    assert token.matches("right")
+    with pytest.raises(ConfigError, match="holds no token"):
+        TokenFile(str(path))
+
+
 def test_a_missing_token_file_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         TokenFile(str(tmp_path / "missing"))
@@ -149,7 +182,20 @@ async def test_a_request_without_host_is_answered_but_is_not_local(agent: Runnin
 
 
 @pytest.mark.parametrize(
-    "header", ["Forwarded", "X_Forwarded_For", "X_Forwarded_Proto", "x_forwarded_anything", "X_Real_IP", "Via"]
+    "header",
+    [
+        "Forwarded",
+        "X_Forwarded_For",
+        "X_Forwarded_Proto",
+        "x_forwarded_anything",
+        "X_Forwarded",
+        "X_Real_IP",
+        "Via",
+        "CF_Connecting_IP",
+        "True_Client_IP",
+        "X_Original_Host",
+        "X_Envoy_External_Address",
+    ],
 )
 async def test_what_a_proxy_forwards_needs_the_token(agent: Running, header: str) -> None:
     for path in CLOSED:

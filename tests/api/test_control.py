@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,24 @@ async def test_a_fault_of_ours_in_a_reload_is_500(agent: Running, monkeypatch: p
     reply = await agent.ask("/-/reload", "POST")
     assert reply.status == 500
     assert reply.json()["errorType"] == "internal"
+
+
+async def test_reloads_asked_for_while_one_runs_are_one(agent: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go = 0, asyncio.Event()
+
+    async def reload() -> None:
+        nonlocal begun
+        begun += 1
+        await go.wait()
+
+    monkeypatch.setattr(agent.daemon, "reload", reload)
+    asked = [asyncio.create_task(agent.ask("/-/reload", "POST"))]
+    await until(lambda: begun == 1)
+    asked += [asyncio.create_task(agent.ask("/-/reload", "POST")) for _ in range(20)]
+    await until(lambda: agent.server.traffic.connections == 21)
+    for _ in range(100):
+        await agent.ask("/-/healthy")
+    go.set()
+    replies = await asyncio.gather(*asked)
+    assert [reply.status for reply in replies] == [200] * 21
+    assert begun == 2

@@ -103,6 +103,8 @@ def test_null_is_nothing(place):
             {"otlp_endpoint": "tempo:4318"},
             '2: export[otlp].endpoint: "tempo:4318" has no scheme; write http://tempo:4318 or https://tempo:4318',
         ),
+        ({"webhook_urls": "https://hooks/hidden"}, "2: webhook_urls: is a single value; write a list"),
+        ({"jager_endpoint": "http://h"}, "2: jager_endpoint: unknown key; did you mean jaeger_endpoint?"),
         ({"dashboard_export_enabled": "yes"}, "2: dashboard_export_enabled: is text; write yes without quotes"),
     ],
 )

@@ -152,3 +152,35 @@ def test_a_drop_in_that_is_a_list_is_a_mistake(place):
     place.write("conf.d/c.yaml", "~\n")
     wrong = "a configuration is a mapping of sections, such as agent: and host:"
     assert place.mistakes() == [f"conf.d/a.yaml:1: {wrong}", f"conf.d/b.yaml:1: {wrong}"]
+
+
+def test_a_link_into_a_directory_that_others_may_write_is_refused(place):
+    (place.root / "open").mkdir()
+    place.write("open/real.yaml", "agent: {log_level: debug}\n")
+    (place.root / "agent.yaml").symlink_to("open/real.yaml")
+    (place.conf_dir / "a.yaml").symlink_to("../open/real.yaml")
+    place.load()
+    (place.root / "open").chmod(0o777)
+    refused = f"stands in {place.root}/open, which may be written by everyone; run: chmod go-w {place.root}/open"
+    refused = refused.replace(f"{place.root}/", "")
+    assert place.mistakes() == [f"agent.yaml: {refused}", f"conf.d/a.yaml: {refused}"]
+
+
+def test_a_token_or_secret_that_others_may_replace_is_refused(place):
+    (place.root / "open").mkdir()
+    place.write("open/token", "secret\n").chmod(0o600)
+    place.write(
+        "agent.yaml",
+        """\
+        agent: {auth: {token_file: open/token}}
+        export: [{name: a, endpoint: 'http://h', headers: {b_file: open/token}}]
+        """,
+    )
+    assert place.load().config.export[0].headers == {"b": "secret"}
+    (place.root / "open").chmod(0o777)
+    refused = "stands in open, which may be written by everyone; run: chmod go-w open"
+    token, secret = (mistake.replace(f"{place.root}/", "") for mistake in place.mistakes())
+    assert token == f'agent.yaml:1: agent.auth.token_file: "open/token" {refused} (looked for open/token)'
+    assert secret == f"agent.yaml:2: export[a].headers.b_file: open/token {refused}"
+    (place.root / "open").chmod(0o1777)
+    place.load()

@@ -25,7 +25,7 @@ TYPES = [
     ("processes: [a]", '1: processes[0]: is the text "a"; write a mapping, its options one a line below it'),
     ("agent: {allowed_hosts: a}", '1: agent.allowed_hosts: is the text "a"; write a list: [a]'),
     ("agent: {allowed_hosts: {a: b}}", "1: agent.allowed_hosts: is a mapping; write a list"),
-    ("agent: {allowed_hosts: [[a]]}", "1: agent.allowed_hosts[0]: is a list; write a text"),
+    ("agent: {allowed_hosts: [[a]]}", "1: agent.allowed_hosts[0]: is a list; write a host"),
     (
         "resource: {attributes: [a]}",
         "1: resource.attributes: is a list; write a mapping of names to values "
@@ -240,6 +240,54 @@ def test_a_mistake_is_named_with_its_line_its_key_and_the_remedy(mistakes_in, te
 @pytest.mark.parametrize(("url", "problem"), URLS)
 def test_an_endpoint_is_a_url(mistakes_in, url, problem):
     assert mistakes_in(f"export:\n  - name: a\n    endpoint: '{url}'\n") == [f"3: export[a].endpoint: {problem}"]
+
+
+@pytest.mark.parametrize("listen", ["me@host:9090", "one,two:9090", "host?:9090", "host#:9090", "a b:9090"])
+def test_an_address_to_listen_on_names_one_host(mistakes_in, listen):
+    wrong = "is not HOST:PORT; write for example 127.0.0.1:9090 or [::1]:9090"
+    assert mistakes_in(f"agent: {{listen: '{listen}'}}") == [f'1: agent.listen: "{listen}" {wrong}']
+
+
+@pytest.mark.parametrize(
+    ("host", "problem"),
+    [
+        ("https://a.example.org:443/x", "is a URL; write its host alone, as a.example.org:443"),
+        ("*", "would let every host through; write the names, or *.example.org for those below one"),
+        ("fe80::1", "is not a host; an IPv6 address stands in brackets, as [2001:db8::1]"),
+        ("a b", "is not a host; write one such as agent.example.org, *.example.org or 192.0.2.1"),
+        ("a.*.org", "is not a host; write one such as agent.example.org, *.example.org or 192.0.2.1"),
+        ("", "is not a host; write one such as agent.example.org, *.example.org or 192.0.2.1"),
+    ],
+)
+def test_an_allowed_host_is_as_a_host_header_names_it(mistakes_in, host, problem):
+    text = f"agent: {{allowed_hosts: ['{host}']}}"
+    assert mistakes_in(text) == [f'1: agent.allowed_hosts[0]: "{host}" {problem}']
+
+
+def test_allowed_hosts_of_every_form_are_taken(place):
+    hosts = ("Agent.example.org:8443", "*.example.org", "[2001:db8::1]:9090", "192.0.2.1", "my_host.")
+    place.write("agent.yaml", f"agent: {{allowed_hosts: {list(hosts)}}}\n")
+    assert place.load().config.agent.allowed_hosts == hosts
+
+
+@pytest.mark.parametrize(
+    ("export", "mistake"),
+    [
+        ("headers: 'Authorization: Bearer hidden'", "headers: is a single value; write a mapping of names to values"),
+        ("headers: hidden", "headers: is a single value; write a mapping of names to values"),
+        ("headers: {a: 12345}", "headers.a: is a number where a text is wanted; put it in quotes"),
+        ("endpoint: 'https://me:p@hidden@host'", 'endpoint: "https://me:********@host" is not a URL'),
+        ("endpoint: 'https://me:p/hidden@host'", 'endpoint: "https://me:********@host" is not a URL'),
+        ("endpoint: 'https://me:p#hidden@host'", 'endpoint: "https://me:********@host" has a query or a fragment'),
+        ("endpoint: 'me:hidden@host:4318'", 'endpoint: "me:********@host:4318" has no scheme; write http://HOST:PORT'),
+    ],
+)
+def test_a_mistake_shows_no_secret(mistakes_in, export, mistake):
+    endpoint = "" if export.startswith("endpoint") else "endpoint: 'http://h', "
+    [shown] = mistakes_in(f"export: [{{name: a, {endpoint}{export}}}]")
+    assert shown.startswith(f"1: export[a].{mistake}")
+    assert "hidden" not in shown
+    assert "12345" not in shown
 
 
 @pytest.mark.parametrize(("text", "mistake"), COLLECTORS)

@@ -9,7 +9,7 @@ from novel_agent.config.yaml_writer import write_text
 
 RICH = """\
 agent:
-  allowed_hosts: [a.example.org, "b c"]
+  allowed_hosts: [a.example.org, "*.b.example.org"]
   state_dir: /state
   budget: {memory: 100MB}
 resource:

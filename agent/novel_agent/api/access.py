@@ -1,6 +1,6 @@
 """Who may do what.
 
-A request is *local* when its peer and the host it names are both loopback and no proxy forwarded it. Without
+A request is *local* when its peer and the host it names are both loopback and no header tells of a proxy. Without
 `agent.auth` a local request may do everything; any other request needs the bearer token, `is_open` routes apart. With
 `agent.auth` everything but `is_open` routes needs it.
 
@@ -16,6 +16,7 @@ connections it uses, and costs the agent next to nothing.
 import asyncio
 import ipaddress
 import os
+import re
 import secrets
 import socket
 import stat
@@ -33,7 +34,12 @@ from novel_agent.runtime.logs import get_logger
 log = get_logger("api")
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_FORWARDING = frozenset({"forwarded", "via", "x-real-ip"})
+_FORWARDING = re.compile(
+    r"forwarded.*|via|x-real-ip|x-(?:forwarded|original|envoy|proxyuser)(?:-.*)?|cf-.*|(?:.*-)?client-ip"
+)
+"""Header names that proxies and content delivery networks add."""
+
+_HOST = re.compile(r"(?:\[([0-9a-z:.%]+)\]|([^\[\]:/?#@,\s]*))(?::[0-9]*)?")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="novel-agent"'}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -55,12 +61,12 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" if address is None else address.is_loopback
 
 
-def host_named(header: str) -> str:
-    """The host in a Host header: lower case, without port, brackets and final dot."""
-    header = header.strip().lower()
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.partition(":")[0].rstrip(".")
+def host_named(authority: str) -> str:
+    """The host in a Host header: lower case, without port, brackets and final dot; ValueError where it holds more."""
+    match = _HOST.fullmatch(authority.strip().lower())
+    if match is None:
+        raise ValueError("the Host header is not HOST or HOST:PORT")
+    return match[1] or match[2].removesuffix(".")
 
 
 def own_names(hosts_file: str = "/etc/hosts", resolver_file: str = "/etc/resolv.conf") -> frozenset[str]:
@@ -101,8 +107,9 @@ class TokenFile:
 
     def _read(self) -> tuple[object, bytes]:
         try:
-            with open(self._path, "rb") as file:
-                status, token = os.fstat(file.fileno()), file.read(4097).strip()
+            with open(self._path, "rb", opener=_without_waiting) as file:
+                status = os.fstat(file.fileno())
+                token = file.read(4097).strip() if stat.S_ISREG(status.st_mode) else b""
         except OSError as error:
             raise self._unusable(f"cannot be read: {error.strerror}") from None
         if status.st_mode & stat.S_IWOTH:
@@ -126,6 +133,11 @@ class TokenFile:
                 log.info("token read anew", path=self._path)
         except (OSError, ConfigError) as error:
             log.warning("token file unusable, the token read before stays valid", reason=error)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open; a FIFO in the token's place would otherwise hold up the event loop until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _signature(status: os.stat_result) -> object:
@@ -154,14 +166,19 @@ class Access:
 
     async def refusal(self, request: web.Request, *, is_open: bool) -> web.Response | None:
         """The answer to a request that may not be served, else None."""
-        host = host_named(request.headers.get("Host", ""))
+        authority = _authority(request)
+        try:
+            host = host_named(authority)
+        except ValueError as error:
+            self._traffic.refuse("malformed")
+            return problem(400, f"malformed request: {error}")
         if host and not self._is_ours(host):
             self._traffic.refuse("misdirected")
             return problem(
                 421,
                 f"this agent does not answer to the host {host[:100]!r}; to allow it, list it in agent.allowed_hosts",
             )
-        if _is_cross_site(request):
+        if _is_cross_site(request, authority):
             self._traffic.refuse("cross site")
             return problem(403, "requests sent by pages of other sites are refused")
         if is_open or (not self._always_token and host and is_loopback(host) and _comes_over_loopback(request)):
@@ -193,7 +210,7 @@ class Access:
 
     async def _let_wait(self, peer: str) -> None:
         """Wait, and count as waiting even when the peer hangs up: it must not guess on by doing so."""
-        log.warning("request with a wrong token")
+        log.warning("request with a wrong token", peer=peer)
         self._waiting[peer] += 1
         asyncio.get_running_loop().call_later(self._limits.failure_seconds, self._waited, peer)
         await asyncio.sleep(self._limits.failure_seconds)
@@ -213,18 +230,25 @@ _HOW_TO_AUTHENTICATE = (
 def _comes_over_loopback(request: web.Request) -> bool:
     if not is_loopback(request.remote or ""):
         return False
-    names = map(str.lower, request.headers)
-    return not any(name in _FORWARDING or name.startswith("x-forwarded-") for name in names)
+    return not any(_FORWARDING.fullmatch(name.lower()) for name in request.headers)
 
 
-def _is_cross_site(request: web.Request) -> bool:
+def _authority(request: web.Request) -> str:
+    """What the request names as its host: of an absolute target that, whatever Host says (RFC 9112, section 3.2.2)."""
+    scheme, absolute, rest = request.raw_path.partition("://")
+    if absolute and scheme.isalpha():
+        return re.split("[/?#]", rest, maxsplit=1)[0]
+    return request.headers.get("Host", "")
+
+
+def _is_cross_site(request: web.Request, authority: str) -> bool:
     """Whether a page of another origin sent this, as browsers tell it (Fetch Metadata; RFC 6454, section 7)."""
     headers = request.headers
     site = headers.get("Sec-Fetch-Site", "none")
     if request.method in _SAFE_METHODS:
         return site in {"cross-site", "same-site"} and headers.get("Sec-Fetch-Mode") != "navigate"
     origin = headers.get("Origin")
-    foreign = origin is not None and origin.partition("://")[2].lower() != headers.get("Host", "").lower()
+    foreign = origin is not None and origin.partition("://")[2].lower() != authority.lower()
     return foreign or site not in {"same-origin", "none"}
 
 

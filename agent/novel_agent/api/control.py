@@ -17,6 +17,8 @@ class Control:
         self._daemon = daemon
         self._closing = closing
         self._reloads: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+        self._waiting: asyncio.Task[None] | None = None
 
     def routes(self) -> list[Route]:
         """What there is to ask."""
@@ -45,9 +47,7 @@ class Control:
 
     async def reload(self, request: web.Request) -> web.StreamResponse:
         """Reload; goes on when the client hangs up, and does not hold up the server it may be about to close."""
-        reload = asyncio.create_task(self._daemon.reload(), name="reload by request")
-        self._reloads.add(reload)
-        reload.add_done_callback(self._done)
+        reload = self._next_reload()
         closing = asyncio.create_task(self._closing.wait(), name="server closes")
         try:
             await asyncio.wait({reload, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -56,6 +56,19 @@ class Control:
         if not reload.done():
             return answer({"status": "success", "message": _MOVING}, status=202)
         return _outcome(reload.exception())
+
+    def _next_reload(self) -> asyncio.Task[None]:
+        """The reload that begins after this; requests that come while one waits for its turn share it."""
+        if self._waiting is None:
+            self._waiting = asyncio.create_task(self._reload_in_turn(), name="reload by request")
+            self._reloads.add(self._waiting)
+            self._waiting.add_done_callback(self._done)
+        return self._waiting
+
+    async def _reload_in_turn(self) -> None:
+        async with self._turn:
+            self._waiting = None
+            await self._daemon.reload()
 
     def _done(self, reload: asyncio.Task[None]) -> None:
         self._reloads.discard(reload)

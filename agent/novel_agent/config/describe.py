@@ -3,7 +3,7 @@
 from msgspec import inspect
 
 from novel_agent.config.kinds import KINDS
-from novel_agent.config.outline import Form, item_type
+from novel_agent.config.outline import Form, item_type, unwrap
 from novel_agent.config.tree import Branch, Items, Node, Scalar
 from novel_agent.config.wording import quoted
 from novel_agent.config.yaml_writer import write_value
@@ -52,6 +52,13 @@ _WANTED: dict[type, str] = {
 
 def expected(form: Form, node: Node) -> str:
     """Both halves, for a value of the wrong type."""
+    if isinstance(node, Scalar) and not node.is_null and _holds_secrets(form):
+        return f"is a single value; {right(form)}"
     if isinstance(node, Scalar) and node.boolean is None and form.kind != "named" and item_type(form.type) is not None:
         return f"is {written(node)}; write a list: [{node.text}]"
     return f"is {written(node)}; {right(form)}"
+
+
+def _holds_secrets(form: Form) -> bool:
+    inner = form.type.value_type if isinstance(form.type, inspect.DictType) else item_type(form.type)
+    return form.is_secret or (inner is not None and unwrap(inner).is_secret)

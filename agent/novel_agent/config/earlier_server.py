@@ -9,6 +9,7 @@ from novel_agent.config.environment import attribute, jaeger_export, level
 from novel_agent.config.otlp_environment import SIGNALS, otlp_export
 from novel_agent.config.schema import Config, Secret, Section
 from novel_agent.config.tree import Branch, Node, Scalar, Setting
+from novel_agent.config.wording import nearest
 from novel_agent.errors import ConfigError
 
 Text = str | None
@@ -29,7 +30,7 @@ class EarlierServer(Section, frozen=True, kw_only=True):
     base_url: Url = None
     email_recipients: tuple[str, ...] | None = None
     slack_webhook_url: Secret | None = None
-    webhook_urls: tuple[str, ...] | None = None
+    webhook_urls: tuple[Secret, ...] | None = None
     pagerduty_integration_key: Secret | None = None
     smtp_host: Text = None
     smtp_port: Annotated[int, Meta(ge=1, le=65535)] | None = None
@@ -43,15 +44,19 @@ class EarlierServer(Section, frozen=True, kw_only=True):
     logging_remote_endpoint: Url = None
 
 
+_KEYS_LOOKED_AT = 100
 USED = ("environment", "log_level", "otlp_endpoint", "jaeger_endpoint")
 
 
 def is_earlier_server(node: Node) -> bool:
-    """Whether a file is the earlier server's: some of its keys and no section of ours."""
+    """Whether a file is the earlier server's: no section of ours, and a key that is one of its, or nearer to one of its."""
     if not isinstance(node, Branch):
         return False
     keys = node.entries.keys()
-    return not keys & set(Config.__struct_fields__) and bool(keys & set(EarlierServer.__struct_fields__))
+    ours, earlier = Config.__struct_fields__, EarlierServer.__struct_fields__
+    if keys & set(ours):
+        return False
+    return any(nearest(key, (*ours, *earlier)) in earlier for key in list(keys)[:_KEYS_LOOKED_AT])
 
 
 def from_earlier_server(node: Branch, errors: list[ConfigError], notices: list[str]) -> list[Branch]:

@@ -2,8 +2,9 @@
 
 A file or directory is refused where somebody else could change it: where others may write, or where a group may that is
 neither root's nor the owner's private one (the group named as the owner with no other member: what umask 002 leaves behind
-in a checkout is fine). A directory with the sticky bit may be written by others as far as the files already in it are
-concerned. On a file system mounted read-only, as Kubernetes mounts its volumes, nobody can write, whatever the mode says.
+in a checkout is fine). So is a file whose directory is such, also at the end of a symbolic link, since it can be replaced
+there. A directory with the sticky bit may be written by others as far as the files already in it are concerned. On a file
+system mounted read-only, as Kubernetes mounts its volumes, nobody can write, whatever the mode says.
 """
 
 import os
@@ -77,7 +78,7 @@ def _ignored(path: str) -> str | None:
 def _read_trusted(path: str, is_main: bool, errors: list[ConfigError], notices: list[str]) -> bytes | None:
     try:
         data, status = _read(path, MOST_BYTES)
-        problem = _trust_problem(path, status) or (_parent_problem(path) if is_main else None)
+        problem = _trust_problem(path, status) or _parent_problem(path, is_checked=not is_main)
     except OSError as error:
         errors.append(ConfigError(path, 0, "", f"cannot be read: {reason(error)}"))
         return None
@@ -91,7 +92,7 @@ def _read_trusted(path: str, is_main: bool, errors: list[ConfigError], notices: 
 def read_secret(path: str) -> str:
     """The content of a secret's file without its trailing newline; OSError or ValueError where there is none to use."""
     data, status = _read(path, _SECRET_MOST_BYTES)
-    problem = _trust_problem(path, status)
+    problem = _trust_problem(path, status) or _parent_problem(path)
     if problem:
         raise ValueError(problem)
     if len(data) > _SECRET_MOST_BYTES:
@@ -104,14 +105,14 @@ def file_problem(path: str) -> str | None:
     """Why a file that will be read later cannot be or must not be; None where it can."""
     try:
         _, status = _read(path, 0)
+        return _trust_problem(path, status) or _parent_problem(path)
     except OSError as error:
         return f"cannot be read: {reason(error)}"
-    return _trust_problem(path, status)
 
 
 def _read(path: str, most_bytes: int) -> tuple[bytes, os.stat_result]:
     """At most one byte more than asked. Without O_NONBLOCK, opening a FIFO would wait for a writer for ever."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -132,10 +133,16 @@ def reason(error: OSError) -> str:
     return known.get(type(error)) or error.strerror or type(error).__name__
 
 
-def _parent_problem(path: str) -> str | None:
-    parent = os.path.dirname(os.path.abspath(path))
-    problem = _trust_problem(parent, os.stat(parent), sticky_suffices=True)
-    return problem and f"stands in {parent}, which {problem}"
+def _parent_problem(path: str, *, is_checked: bool = False) -> str | None:
+    """Who could put another file in this one's place; `is_checked` where the path's own directory was looked at already."""
+    near, far = os.path.dirname(os.path.abspath(path)), os.path.dirname(os.path.realpath(path))
+    for parent in dict.fromkeys((near, far)):
+        if is_checked and os.path.samefile(parent, near):
+            continue
+        problem = _trust_problem(parent, os.stat(parent), sticky_suffices=True)
+        if problem:
+            return f"stands in {parent}, which {problem}"
+    return None
 
 
 def _trust_problem(path: str, status: os.stat_result, *, sticky_suffices: bool = False) -> str | None:

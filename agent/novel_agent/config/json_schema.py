@@ -16,6 +16,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}"}
 _SWITCH = {"enum": [True, False, "on", "off", "yes", "no"]}
 """YAML 1.2, which editors speak, reads `on` as a text."""
+_OFF = {"enum": [False, "off", "no"], "description": "A collector that this version does not have may be off."}
 
 _BOUNDS = {
     "ge": "minimum",
@@ -91,7 +92,7 @@ def _default(form: Form, value: Any) -> Any:
 def _form(form: Form, collectors: dict[str, Any]) -> dict[str, Any]:
     kind = form.type
     if form.kind == "collectors":
-        return {"type": ["object", "null"], "properties": collectors, "additionalProperties": False}
+        return {"type": ["object", "null"], "properties": collectors, "additionalProperties": _OFF}
     if isinstance(kind, inspect.StructType):
         return _struct(kind, collectors)
     if isinstance(kind, inspect.DictType):

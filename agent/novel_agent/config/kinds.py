@@ -20,7 +20,8 @@ from novel_agent.config.quantities import (
 from novel_agent.config.wording import listing, nearest
 
 _LONGEST_REGEX = 4096
-_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^:\[\]/\s]*)):([0-9]{1,5})")
+_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^:\[\]/?#@,\s]*)):([0-9]{1,5})")
+_ALLOWED_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:\*\.)?[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*\.?)(?::[0-9]{1,5})?")
 _URL = re.compile(r"(https?)://(?:[^/?#@\s]*@)?(\[[^\]/\s]+\]|[^:/?#\[\]@\s]+)(?::([0-9]*))?(/[^?#\s]*)?")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _PLACEHOLDERS = ("comm", "exe", "user", "unit")
@@ -62,6 +63,19 @@ def _listen(text: str) -> str:
     raise ValueError("is not HOST:PORT; write for example 127.0.0.1:9090 or [::1]:9090")
 
 
+def _allowed_host(text: str) -> str:
+    if _ALLOWED_HOST.fullmatch(text):
+        return text
+    if "://" in text:
+        host = re.split("[/?#]", text.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
+        raise ValueError(f"is a URL; write its host alone, as {host or 'agent.example.org'}")
+    if text == "*":
+        raise ValueError("would let every host through; write the names, or *.example.org for those below one")
+    if text.count(":") > 1 and "[" not in text:
+        raise ValueError("is not a host; an IPv6 address stands in brackets, as [2001:db8::1]")
+    raise ValueError("is not a host; write one such as agent.example.org, *.example.org or 192.0.2.1")
+
+
 def _url(text: str) -> str:
     match = _URL.fullmatch(text)
     if match:
@@ -69,7 +83,8 @@ def _url(text: str) -> str:
             raise ValueError("has no valid port; ports go from 1 to 65535")
         return text
     if "://" not in text:
-        raise ValueError(f"has no scheme; write http://{text or 'HOST:PORT'} or https://{text or 'HOST:PORT'}")
+        shown = text if text and "@" not in text else "HOST:PORT"
+        raise ValueError(f"has no scheme; write http://{shown} or https://{shown}")
     if not text.startswith(("http://", "https://")):
         raise ValueError("is not an http:// or https:// URL")
     if "?" in text or "#" in text:
@@ -126,6 +141,7 @@ KINDS: dict[str, Kind] = {
     "duration": Kind("a duration", parse_duration, format_duration, DURATION_PATTERN, takes_any_scalar=True),
     "size": Kind("a size", parse_size, format_size, SIZE_PATTERN, takes_any_scalar=True),
     "listen": Kind("HOST:PORT", _listen, pattern=r".*:[0-9]{1,5}", takes_any_scalar=True),
+    "allowed_host": Kind("a host", _allowed_host, pattern=_ALLOWED_HOST.pattern, takes_any_scalar=True),
     "url": Kind("a URL", _url, pattern="https?://.+"),
     "regex": Kind("a regular expression", _regex),
     "group_name": Kind("a name", _group_name),

@@ -41,9 +41,10 @@ Anchors and merge keys (`<<`) work; a key that stands twice in a mapping is an e
 
 A file or directory that others may change is refused: one that everyone may write, or that a group may write which is
 neither `root` nor the private group of the owner (named as the owner, with no other member). The same goes for the
-directory a file stands in, unless it has the sticky bit, which does not excuse a drop-in directory. On a file system mounted
-read-only the mode does not matter. Files that the configuration names (secrets, tokens, certificates, keys) follow the same
-rule. A configuration file that belongs to neither root nor the agent's user is read, with a notice.
+directory a file stands in, also at the end of a symbolic link, unless it has the sticky bit, which does not excuse a drop-in
+directory. On a file system mounted read-only the mode does not matter. Files that the configuration names (secrets, tokens,
+certificates, keys) follow the same rule. A configuration file that belongs to neither root nor the agent's user is read, with
+a notice.
 
 ## Values
 
@@ -53,6 +54,7 @@ rule. A configuration file that belongs to neither root nor the agent's user is 
 | size | a number with `B kB MB GB TB` (powers of 1000) or `KiB MiB GiB TiB` (of 1024): `64KiB`, `10MB`, `1.5GiB` |
 | true or false | as YAML 1.1 has them: `true false on off yes no` |
 | text | quotes are needed where YAML would read a number or a boolean: `"1.10"`, `"off"` |
+| host | as a `Host` header names it: a name, `*.` and a name, an address (IPv6 in brackets); a port counts for nothing |
 | file, path | relative ones start at the directory of the file they stand in; a *file* must be readable at load |
 | regular expression | Python's syntax; single quotes keep backslashes as they are |
 | secret | never shown. Option `x` may be given as `x_file`, the path of a file with it; a newline at its end is dropped |

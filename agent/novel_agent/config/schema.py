@@ -23,6 +23,7 @@ Path = Annotated[str, Meta(extra={"kind": "path"})]
 """A path that need not exist yet; absolute once loaded."""
 
 Listen = Annotated[str, Meta(extra={"kind": "listen"})]
+AllowedHost = Annotated[str, Meta(extra={"kind": "allowed_host"})]
 Url = Annotated[str, Meta(extra={"kind": "url"})]
 Regex = Annotated[str, Meta(extra={"kind": "regex"})]
 NameOrNumber = Annotated[str, Meta(extra={"kind": "name_or_number"})]
@@ -44,8 +45,8 @@ class Auth(Section, frozen=True, kw_only=True):
     token_file: Annotated[
         FilePath | None,
         Meta(
-            description="File that holds the bearer token. Without one, the agent makes a token in its state "
-            "directory as soon as one is needed.",
+            description="File that holds the bearer token; with one, loopback needs it too. Without one, the agent makes "
+            "a token, for requests from elsewhere, in api-token in its state directory at the first start.",
             examples=["/etc/novel-engine-agent/token"],
         ),
     ] = None
@@ -92,9 +93,10 @@ class Agent(Section, frozen=True, kw_only=True):
     """After loading: never None."""
     log_level: Annotated[LogLevel, Meta(description="What the agent logs about itself.")] = "info"
     allowed_hosts: Annotated[
-        tuple[str, ...],
+        tuple[AllowedHost, ...],
         Meta(
-            description="Host headers that are answered, beside loopback names and this machine's own.",
+            description="Host headers that are answered, beside loopback names and this machine's own; *.example.org "
+            "stands for every name below example.org.",
             examples=[["agent.example.org"]],
         ),
     ] = ()

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from novel_agent.config.masking import mask_url
+from novel_agent.config.masking import mask_address
 
 _LONGEST_QUOTE = 60
 
 
 def quoted(text: str) -> str:
     """A value as an error shows it: one line, not long, no credentials."""
-    shown = mask_url(text)
+    shown = mask_address(text)
     if len(shown) > _LONGEST_QUOTE:
         shown = shown[: _LONGEST_QUOTE - 1] + "…"
     return f'"{escaped(shown)}"'
