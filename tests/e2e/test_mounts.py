@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -66,3 +67,34 @@ def test_a_kernel_that_hangs_everywhere_still_answers(tmp_path):
     assert states["loadavg"] == "hung"
     assert status["health"]["status"] in {"degraded", "unhealthy"}
     assert agent.process.returncode == 0
+
+
+def test_more_dead_mounts_than_threads_and_reloads_silence_no_collector(tmp_path):
+    mounts = tmp_path / "mounts"
+    with AgentProcess(tmp_path / "agent", configuration(), within=within(mounts, dead=70)) as agent:
+        agent.get("/metrics")
+        for number in range(3):
+            agent.write({**configuration(), "resource": {"attributes": {"turn": str(number)}}})
+            agent.send(signal.SIGHUP)
+            time.sleep(1.1)
+            page = agent.get("/metrics")
+        status = agent.json("/api/v1/status")
+    assert "\nnode_load1 " in page
+    assert 'node_scrape_collector_success{collector="cpu"} 1' in page
+    assert status["left_behind"] <= 64
+    assert {each["state"] for each in status["components"] if each["name"] in {"cpu", "loadavg", "meminfo"}} == {"up"}
+
+
+def test_what_is_left_behind_is_logged_without_the_configuration(tmp_path):
+    dead = f"{tmp_path}/mounts/dead0"
+    settings = {
+        "host": {"deadline": "500ms", "paths": {"proc": f"{dead}/proc"}},
+        "export": [
+            {"name": "a", "endpoint": "http://user:hunter2@127.0.0.1:9", "headers": {"authorization": "hunter3"}}
+        ],
+    }
+    with AgentProcess(tmp_path / "agent", settings, within=within(tmp_path / "mounts", dead=1)) as agent:
+        while "resource not detected" not in agent.log:
+            time.sleep(0.05)
+    assert "left behind" in agent.log
+    assert "hunter" not in agent.log

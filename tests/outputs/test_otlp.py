@@ -1,11 +1,14 @@
 """OTLP over HTTP, against a server on loopback."""
 
 import asyncio
+import gzip
 import json
 import socket
 import ssl
 import subprocess
 import sys
+import time
+import tracemalloc
 
 import pytest
 from aiohttp import web
@@ -140,6 +143,9 @@ async def test_retryable_statuses(http_destination, output, batch, status):
         ("0", 0.0),
         ("Tue, 14 Nov 2023 22:14:20 GMT", 60.0),
         ("Tue, 14 Nov 2023 22:00:00 GMT", 0.0),
+        ("Tuesday, 14-Nov-23 22:14:20 GMT", 60.0),
+        ("Tue Nov 14 22:14:20 2023", 60.0),
+        ("Tue, 14 Nov 99999 22:14:20 GMT", None),
         ("soon", None),
         ("-1", None),
     ],
@@ -150,6 +156,24 @@ async def test_retry_after_in_seconds_or_as_a_date(http_destination, output, bat
     with pytest.raises(OutputUnavailable) as caught:
         await otlp.send(batch)
     assert caught.value.retry_after_seconds == seconds
+
+
+@pytest.fixture
+def tokyo(monkeypatch):
+    """The agent's own time zone."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+async def test_a_date_without_a_zone_is_utc_wherever_the_agent_runs(tokyo, http_destination, output, batch):
+    http_destination.answers = [web.Response(status=503, headers={"Retry-After": "Tue Nov 14 22:14:20 2023"})]
+    otlp = await output(http_destination.url, now=lambda: 1_700_000_000.0)
+    with pytest.raises(OutputUnavailable) as caught:
+        await otlp.send(batch)
+    assert caught.value.retry_after_seconds == 60.0
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 409, 413, 415, 500, 501, 505, 599])
@@ -233,6 +257,63 @@ async def test_an_answer_that_cannot_be_read_is_still_success(http_destination, 
     otlp = await output(http_destination.url)
     for _ in range(4):
         assert (await otlp.send(batch)).rejected_items == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\x0a\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+    ],
+)
+async def test_answers_in_every_framing_are_success(output, batch, answer):
+    async with await asyncio.start_server(raw(answer), "127.0.0.1", 0) as server:
+        otlp = await output(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        assert (await otlp.send(batch)).rejected_items == 0
+        await otlp.stop()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 3,
+    ],
+)
+async def test_an_answer_that_breaks_off_is_unavailable(output, batch, answer):
+    async with await asyncio.start_server(raw(answer), "127.0.0.1", 0) as server:
+        otlp = await output(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(OutputUnavailable):
+            await otlp.send(batch)
+        await otlp.stop()
+
+
+async def test_an_answer_that_is_a_bomb_is_not_unpacked(http_destination, output, batch):
+    bomb = gzip.compress(bytes(50 << 20))
+    http_destination.answers = [web.Response(body=bomb, headers={"Content-Encoding": "gzip"})]
+    otlp = await output(http_destination.url)
+    tracemalloc.start()
+    try:
+        await otlp.send(batch)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert http_destination.requests[0].headers["Accept-Encoding"] == "identity"
+
+
+def raw(answer):
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    return serve
 
 
 async def test_a_slow_destination_is_unavailable_and_usable_afterwards(http_destination, output, batch):
@@ -335,6 +416,14 @@ async def test_header_values_are_not_shown_even_if_the_server_repeats_them(http_
         await otlp.send(batch)
     assert http_destination.requests[0].headers["Authorization"] == "Bearer abc123xyz"
     assert str(caught.value).endswith("answered 403: token *** is not known")
+
+
+async def test_a_token_in_the_endpoints_query_is_sent_and_not_shown(http_destination, output, batch):
+    http_destination.answers = [web.Response(status=403, text="token abc123xyz is not known")]
+    otlp = await output(http_destination.url + "/?token=abc123xyz")
+    with pytest.raises(OutputRejected, match=r"answered 403: token \*\*\* is not known$"):
+        await otlp.send(batch)
+    assert http_destination.requests[0].path == "/v1/metrics?token=abc123xyz"
 
 
 # TLS -------------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import struct
 
@@ -310,18 +311,29 @@ async def test_a_large_message_over_tls(grpc, grpc_destination, certificates):
     assert destination.calls[0].raw == payload
 
 
+async def shut(destination):
+    """The window of every stream to come becomes 0."""
+    connection = destination.connections[0]
+    connection.acknowledged = False
+    connection.h2.update_settings({4: 0})
+    connection.flush()
+    await until(lambda: connection.acknowledged)
+    return connection
+
+
 async def test_a_server_that_takes_nothing_hits_the_deadline(grpc, grpc_destination):
-    destination = await grpc_destination(window=0, acknowledges=False)
+    destination = await grpc_destination(acknowledges=False)
     otlp = await warmed(await grpc(destination, timeout_seconds=0.5))
+    await shut(destination)
     with pytest.raises(OutputUnavailable, match=r"DEADLINE_EXCEEDED: no answer within 0\.5 s"):
         await otlp.send(EMPTY)
 
 
 async def test_a_window_that_opens_by_settings_is_used(grpc, grpc_destination):
-    destination = await grpc_destination(window=0, acknowledges=False)
+    destination = await grpc_destination(acknowledges=False)
     otlp = await warmed(await grpc(destination))
+    connection = await shut(destination)
     sending = asyncio.create_task(otlp.send(EMPTY))
-    connection = destination.connections[0]
     await until(lambda: 3 in connection.headers)
     assert connection.bodies[3] == b""
     connection.h2.update_settings({4: 65_535})
@@ -640,3 +652,91 @@ def test_ports_where_none_is_stated(endpoint, authority):
 def test_a_path_is_a_configuration_error():
     with pytest.raises(ConfigError, match=r"export\.central\.endpoint: gRPC has no paths: leave /v1/metrics out"):
         OtlpOutput(Export(name="central", endpoint="http://collector:4317/v1/metrics", protocol="grpc"))
+
+
+@pytest.mark.parametrize("answer", [b"\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1\r\n\r\n", b"HTTP/1.1 ok\r\n\r\n"])
+async def test_a_proxy_that_speaks_no_http_is_unavailable(output, batch, monkeypatch, answer):
+    async def proxy(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(proxy, "127.0.0.1", 0) as server:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        otlp = await output("http://collector", protocol="grpc")
+        with pytest.raises(OutputUnavailable, match=r"the proxy http://127.0.0.1:\d+ does not speak HTTP$"):
+            await otlp.send(batch)
+
+
+async def test_a_status_that_is_absurdly_long_is_unknown_and_the_connection_kept(grpc, grpc_destination, batch):
+    destination = await grpc_destination()
+    destination.answers = [lambda connection, stream: connection.fail(stream, "9" * 5000)]
+    otlp = await grpc(destination)
+    with pytest.raises(OutputRejected) as caught:
+        await otlp.send(batch)
+    assert caught.value.reason == "grpc_unknown"
+    await otlp.send(batch)
+    assert len(destination.connections) == 1
+
+
+async def test_a_reset_after_the_headers_ends_the_call(grpc, grpc_destination, batch):
+    def headers_and_reset(connection, stream):
+        connection.h2.send_headers(stream, [(":status", "200"), ("content-type", "application/grpc")])
+        connection.h2.reset_stream(stream, 7)
+        connection.flush()
+
+    destination = await grpc_destination()
+    destination.answers = [headers_and_reset]
+    otlp = await grpc(destination)
+    with pytest.raises(OutputUnavailable, match="UNAVAILABLE: the server reset the call: REFUSED_STREAM"):
+        await otlp.send(batch)
+    await otlp.send(batch)
+    assert len(destination.connections) == 1
+
+
+async def test_frames_larger_than_the_default_are_used_where_the_server_takes_them(grpc, grpc_destination):
+    destination = await grpc_destination(window=1 << 20)
+    otlp = await warmed(await grpc(destination, compression="none"))
+    connection = destination.connections[0]
+    connection.h2.update_settings({5: 1 << 20})
+    connection.acknowledged = False
+    connection.flush()
+    await until(lambda: connection.acknowledged)
+    payload = length_delimited(1, b"x" * 300_000)
+    await otlp.send(Batch("metrics", payload, 1))
+    assert destination.calls[1].raw == payload
+
+
+async def test_a_server_that_pings_without_end_and_reads_nothing_is_left(output):
+    async def flood(reader, writer):
+        writer.write(frame(4, 0, b"") + frame(6, 0, bytes(8)) * 60_000)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(frame(6, 0, bytes(8)) * 60_000)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(flood, "127.0.0.1", 0) as server:
+        otlp = await output(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", protocol="grpc")
+        with pytest.raises(OutputUnavailable, match="sends frames to answer and reads no answers"):
+            await otlp.send(EMPTY)
+
+
+async def test_a_stop_while_connecting_leaves_no_connection(grpc_destination, output, monkeypatch):
+    destination = await grpc_destination()
+    otlp = await output(destination.url, protocol="grpc")
+    client = otlp._transport._client
+    connect, may = client._connect, asyncio.Event()
+
+    async def slowly():
+        await may.wait()
+        return await connect()
+
+    monkeypatch.setattr(client, "_connect", slowly)
+    sending = asyncio.create_task(otlp.send(EMPTY))
+    await asyncio.sleep(0)
+    await otlp.stop()
+    may.set()
+    with pytest.raises(OutputUnavailable, match="closed"):
+        await sending
+    await until(lambda: destination.connections and destination.connections[0].ended.is_set())

@@ -4,20 +4,27 @@ from novel_agent.runtime.schedule import next_grid_point, ticks
 
 
 class Clock:
-    """A wall clock that only sleeping moves, or a jump."""
+    """A wall clock and a monotonic one that sleeping and working move; a jump moves the wall clock alone."""
 
     def __init__(self, now: float) -> None:
         self.now = now
+        self.monotonic = 50.0
         self.slept: list[float] = []
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        self.work(seconds)
+
+    def work(self, seconds: float) -> None:
         self.now += seconds
+        self.monotonic += seconds
 
 
 async def collect(clock: Clock, interval, count: int, between=lambda index: None):
     got = []
-    async for tick in ticks(lambda: interval, now=lambda: clock.now, sleep=clock.sleep):
+    async for tick in ticks(
+        lambda: interval, now=lambda: clock.now, monotonic=lambda: clock.monotonic, sleep=clock.sleep
+    ):
         got.append(tick)
         between(len(got))
         if len(got) == count:
@@ -35,7 +42,7 @@ async def test_work_does_not_shift_later_ticks():
     clock = Clock(1000.0)
 
     def work(_):
-        clock.now += 4.0
+        clock.work(4.0)
 
     assert [tick.at for tick in await collect(clock, 10.0, 3, work)] == [1010.0, 1020.0, 1030.0]
     assert clock.slept == [10.0, 6.0, 6.0]
@@ -45,7 +52,7 @@ async def test_ticks_missed_while_work_ran_are_counted_and_not_made_up_for():
     clock = Clock(1000.0)
 
     def work(index):
-        clock.now += 35.0 if index == 1 else 0.0
+        clock.work(35.0 if index == 1 else 0.0)
 
     got = await collect(clock, 10.0, 3, work)
     assert [(tick.at, tick.missed) for tick in got] == [(1010.0, 0), (1050.0, 3), (1060.0, 0)]
@@ -88,11 +95,24 @@ async def test_a_clock_set_forward_or_a_suspend_is_not_thousands_of_missed_ticks
     assert [(tick.at, tick.missed) for tick in got] == [(1010.0, 0), (87_420.0, 0)]
 
 
+async def test_a_small_step_of_the_clock_is_not_missed_samplings_either():
+    clock = Clock(1000.0)
+
+    def jump(index):
+        if index == 1:
+            clock.now += 300.0
+
+    got = await collect(clock, 15.0, 2, jump)
+    assert [tick.missed for tick in got] == [0, 0]
+
+
 async def test_a_changed_interval_takes_effect_at_the_next_wait():
     clock = Clock(1000.0)
     intervals = iter([15.0, 15.0, 15.0, 60.0, 60.0, 60.0, 60.0])
     got = []
-    async for tick in ticks(lambda: next(intervals), now=lambda: clock.now, sleep=clock.sleep):
+    async for tick in ticks(
+        lambda: next(intervals), now=lambda: clock.now, monotonic=lambda: clock.monotonic, sleep=clock.sleep
+    ):
         got.append(tick.at)
         if len(got) == 3:
             break

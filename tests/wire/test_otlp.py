@@ -298,6 +298,14 @@ def test_a_clock_set_back_leaves_no_start_after_its_time():
     assert started(batch) == {"sda/read": 0, "sdb/read": 50}
 
 
+def test_a_counter_that_falls_as_the_clock_is_set_back_starts_now():
+    starts = StartTimes(BOOT)
+    shape = Shape([IO.series("sda", "read"), IO.series("sdb", "read")])
+    for at, values in ((100, [10, 10]), (50, [20, 5]), (60, [21, 6])):
+        batch = encode(Block(shape, values), at=BOOT + at * SECOND, starts=starts)
+    assert started(batch) == {"sda/read": 0, "sdb/read": 50}
+
+
 def test_an_origin_that_is_unknown_is_the_first_reading():
     starts = StartTimes(0)
     assert started(read(starts, 100, sda=1)) == {"sda/read": 100}

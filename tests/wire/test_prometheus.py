@@ -79,6 +79,20 @@ def test_labels_and_help_are_escaped():
     assert page == ('# HELP odd a\\\\b\\n"c" 100%\n# TYPE odd gauge\nodd{path="C:\\\\x\\n\\"y\\" 50%s"} 1\n')
 
 
+def test_a_number_too_long_to_be_written_does_not_cost_the_page():
+    page = render_text([block((FREE.series(), 10**5000)), block((BYTES.series("a", "b"), -(10**5000)))])
+    assert b"memory_free_bytes +Inf\n" in page
+    assert b'direction="b"} -Inf\n' in page
+
+
+@pytest.mark.parametrize("render", [render_text, render_openmetrics])
+def test_a_name_that_is_not_utf8_does_not_cost_the_page(render):
+    named = Family("group_up", "Of \udcff.", "gauge", ("path",))
+    page = render([block((named.series("/a\udcff\udcfe/%"), 1), (named.series("/b"), 2))])
+    assert 'group_up{path="/a\ufffd/%"} 1\n'.encode() in page
+    assert b'group_up{path="/b"} 2\n' in page
+
+
 def test_a_histogram_keeps_its_suffixes():
     family = Family("latency_seconds", "Latency.", "histogram", ("le",))
     page = render_text(

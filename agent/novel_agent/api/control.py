@@ -7,7 +7,7 @@ from novel_agent.api.route import JSON, TEXT, Answer, Problem, Route, answer, pr
 from novel_agent.errors import AgentError, ConfigErrors
 from novel_agent.runtime.daemon import Daemon
 
-_MOVING = "valid; where or to whom the agent answers changes, so this connection closes"
+_MOVING = "the server closes before the reload has ended"
 
 
 class Control:
@@ -26,7 +26,7 @@ class Control:
         ready = {200: Answer("It is", said), 503: Answer("It starts or stops", {JSON: Problem})}
         reload = {
             200: Answer("The configuration is in force", done),
-            202: Answer("It is valid and changes the address or the access rules; the server starts anew", done),
+            202: Answer("The server closes before the reload has ended", done),
             400: Answer("It is not valid, the one before stays in force; `errors` has every mistake", {JSON: Problem}),
         }
         return [

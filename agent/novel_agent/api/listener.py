@@ -102,10 +102,30 @@ class Listener:
         self._connections: set[Connection] = set()
         self._handshakes: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> str:
-        """Listen; the URL to show. StateError where that is not possible."""
+    async def open(self, inherited: Sequence[socket.socket] = ()) -> str:
+        """Listen; the URL to show. StateError where that is not possible.
+
+        `inherited` are the sockets that another listener at the same address has given up: nothing is bound then.
+        """
         host, _, port = self._address.rpartition(":")
         host = host.strip("[]")
+        self._sockets = list(inherited)
+        if not inherited:
+            await self._bind_somewhere(host, port)
+        loop = asyncio.get_running_loop()
+        for each in self._sockets:
+            loop.add_reader(each, self._accept, each)
+        return self._url(host)
+
+    def give_up_sockets(self) -> list[socket.socket]:
+        """Accept nothing more; the sockets, still listening, are the caller's."""
+        loop = asyncio.get_running_loop()
+        for each in self._sockets:
+            loop.remove_reader(each)
+        given, self._sockets = self._sockets, []
+        return given
+
+    async def _bind_somewhere(self, host: str, port: str) -> None:
         addresses = await self._resolve(host, int(port))
         for attempt in range(_PORTS_TRIED):
             try:
@@ -115,10 +135,6 @@ class Listener:
                 self._close_sockets()
                 if int(port) or attempt == _PORTS_TRIED - 1:
                     raise
-        loop = asyncio.get_running_loop()
-        for each in self._sockets:
-            loop.add_reader(each, self._accept, each)
-        return self._url(host)
 
     async def _resolve(self, host: str, port: int) -> list[tuple[int, str]]:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
@@ -21,7 +22,7 @@ from novel_agent.api.route import Handler, Route, problem
 from novel_agent.api.status import StatusResource
 from novel_agent.api.traffic import Traffic
 from novel_agent.model.metric import Block
-from novel_agent.runtime.daemon import Daemon
+from novel_agent.runtime.daemon import Daemon, FrontEnd
 from novel_agent.runtime.logs import get_logger
 from novel_agent.state.directory import StateDirectory
 
@@ -49,9 +50,11 @@ class ApiServer:
         self.routes = _routes(daemon, self._closing)
         self._open = {route.path for route in self.routes if route.is_open}
 
-    async def start(self) -> str:
+    async def start(self, predecessor: FrontEnd | None = None) -> str:
         """Listen; gives the URL of the page."""
         agent = self._agent
+        if isinstance(predecessor, ApiServer):
+            self.traffic = predecessor.traffic
         certificates = Certificates(agent.tls) if agent.tls is not None else None
         self._access = self._make_access()
         app = web.Application(middlewares=[self._middleware()], client_max_size=self._limits.body_bytes)
@@ -62,7 +65,14 @@ class ApiServer:
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=self._limits.stop_seconds)
         await self._runner.setup()
         self._listener = Listener(agent.listen, self._connect, certificates, self._limits, self.traffic)
-        return await self._listener.open()
+        inherited = predecessor.release(agent.listen) if isinstance(predecessor, ApiServer) else []
+        return await self._listener.open(inherited)
+
+    def release(self, listen: str) -> list[socket.socket]:
+        """Accept nothing more and hand over the listening sockets, if they listen there; else []."""
+        if self._listener is None or self._agent.listen != listen:
+            return []
+        return self._listener.give_up_sockets()
 
     def _make_access(self) -> Access:
         agent = self._agent

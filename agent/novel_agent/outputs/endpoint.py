@@ -1,9 +1,11 @@
 """Where an HTTP or gRPC destination is: address, credentials, proxy, TLS; shared by the outputs that connect to one."""
 
 import os
+import re
 import ssl
-from base64 import b64encode
-from collections.abc import Iterable
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -12,6 +14,22 @@ from novel_agent.errors import ConfigError
 
 _SHORTEST_SECRET = 4
 _LONGEST_ERROR = 300
+_NOT_IN_HOSTS = re.compile(r"[\x00-\x20\x7f]")
+_NOT_IN_HEADERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING_HEADERS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
 
 
 class Endpoint(NamedTuple):
@@ -50,9 +68,34 @@ def parse_endpoint(url: str, default_ports: dict[str, int], key: str) -> Endpoin
         raise ConfigError("configuration", 0, key, f"not a URL: {error}") from None
     if parts.scheme not in default_ports or not parts.hostname:
         raise ConfigError("configuration", 0, key, "must be http://HOST[:PORT] or https://HOST[:PORT]")
+    if not _may_be_host(parts.hostname):
+        raise ConfigError("configuration", 0, key, f"{parts.hostname!r} is not a host name")
     return Endpoint(
         parts.scheme, parts.hostname, port or default_ports[parts.scheme], parts.path, parts.query, _basic(parts)
     )
+
+
+def _may_be_host(name: str) -> bool:
+    """Whether resolvers and TLS take it at all: labels of 1 to 63 characters, no blanks, no control characters."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return _NOT_IN_HOSTS.search(name) is None
+
+
+def check_headers(headers: Mapping[str, str], key: str) -> None:
+    """ConfigError under `key` for a header that cannot be sent, or that would change where one request ends."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            problem = "is not the name of a header"
+        elif name.lower() in _FRAMING_HEADERS:
+            problem = "cannot be set: it belongs to the connection"
+        elif _NOT_IN_HEADERS.search(value):
+            problem = "has a control character in its value"
+        else:
+            continue
+        raise ConfigError("configuration", 0, f"{key}.{name}", problem)
 
 
 def _basic(parts: SplitResult) -> str | None:
@@ -83,12 +126,16 @@ def proxy_for(endpoint: Endpoint) -> Proxy | None:
     url = getproxies().get(endpoint.scheme)
     if not url or proxy_bypass(f"{endpoint.host}:{endpoint.port}"):
         return None
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme != "http" or not parts.hostname:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"{endpoint.scheme}_proxy", 0, "", f"not a URL: {error}") from None
+    if parts.scheme != "http" or not parts.hostname or not _may_be_host(parts.hostname):
         raise ConfigError(
             f"{endpoint.scheme}_proxy", 0, "", "only proxies of the form http://HOST[:PORT] are spoken to"
         )
-    return Proxy(parts.hostname, parts.port or 80, _basic(parts))
+    return Proxy(parts.hostname, port or 80, _basic(parts))
 
 
 class Mask:
@@ -96,13 +143,7 @@ class Mask:
 
     def __init__(self, secrets: Iterable[str | None]) -> None:
         self._secrets = sorted(
-            {
-                word
-                for secret in secrets
-                if secret
-                for word in (secret, *secret.split())
-                if len(word) >= _SHORTEST_SECRET
-            },
+            {word for secret in secrets if secret for word in _spellings(secret) if len(word) >= _SHORTEST_SECRET},
             key=len,
             reverse=True,
         )
@@ -115,8 +156,22 @@ class Mask:
         return text if len(text) <= _LONGEST_ERROR else text[:_LONGEST_ERROR] + "…"
 
 
+def _spellings(secret: str) -> Iterator[str]:
+    """A secret as a server may repeat it: whole, in words, the password of a Basic pair, the value of a query."""
+    yield secret
+    yield from secret.split()
+    if secret.startswith("Basic "):
+        with suppress(ValueError):
+            yield b64decode(secret[6:]).decode().partition(":")[2]
+    for pair in secret.split("&"):
+        yield from (value := pair.partition("=")[2], unquote(value))
+    yield b64encode(secret.encode()).decode().rstrip("=")
+
+
 def tls_context(tls: ClientTls, key: str, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
     """TLS towards a destination, as configured under `key` (`export.NAME.tls`); ConfigError names the file at fault."""
+    if tls.server_name is not None and not _may_be_host(tls.server_name):
+        raise ConfigError("configuration", 0, f"{key}.server_name", f"{tls.server_name!r} is not a host name")
     if tls.ca_file is not None:
         _readable(tls.ca_file, f"{key}.ca_file")
     try:

@@ -33,6 +33,7 @@ from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
 from novel_agent.outputs.endpoint import Endpoint, Proxy, why_not_connected
+from novel_agent.outputs.lookup import LOOKUPS
 
 OK, CANCELLED, UNKNOWN, DEADLINE_EXCEEDED = 0, 1, 2, 4
 PERMISSION_DENIED, RESOURCE_EXHAUSTED = 7, 8
@@ -43,6 +44,8 @@ _FRAME_HEADER_BYTES = 9
 _GOAWAY = 7
 _LARGEST_ANSWER_BYTES = 64 << 10
 _LARGEST_PROXY_ANSWER_BYTES = 8 << 10
+_LARGEST_UNREAD_BYTES = 1 << 20
+_LONGEST_STATUS = 3
 _MESSAGE_HEADER = struct.Struct(">?I")
 _GZIP_WINDOW = 31
 _GOODBYE_SECONDS = 1.0
@@ -111,6 +114,7 @@ class GrpcClient:
         ]
         self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
+        self._closed = False
 
     async def call(self, path: str, message: bytes, *, compressed: bool, timeout_seconds: float) -> Answer:
         """Send one request message, gzipped already if `compressed`, and wait for the answer.
@@ -132,6 +136,7 @@ class GrpcClient:
 
     async def close(self) -> None:
         """Say goodbye and close; a call under way fails."""
+        self._closed = True
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -139,19 +144,19 @@ class GrpcClient:
     async def _connected(self) -> "_Connection":
         async with self._connecting:
             if self._connection is None or not self._connection.usable:
-                self._connection = await self._connect()
+                connection = await self._connect()
+                if self._closed:
+                    await connection.close()
+                    raise ConnectionFailed("closed")
+                self._connection = connection
             return self._connection
 
     async def _connect(self) -> "_Connection":
         loop = asyncio.get_running_loop()
-        host, port = self._endpoint.host, self._endpoint.port
         name = self._server_name if self._tls else None
         try:
-            if self._proxy is not None:
-                tunnel = await _tunnel(self._proxy, self._endpoint)
-                pair = await loop.create_connection(_Connection, sock=tunnel, ssl=self._tls, server_hostname=name)
-            else:
-                pair = await loop.create_connection(_Connection, host, port, ssl=self._tls, server_hostname=name)
+            sock = await (_tunnel(self._proxy, self._endpoint) if self._proxy else _open(*self._endpoint[1:3]))
+            pair = await loop.create_connection(_Connection, sock=sock, ssl=self._tls, server_hostname=name)
         except OSError as error:
             raise ConnectionFailed(why_not_connected(error)) from None
         transport, connection = pair
@@ -214,7 +219,7 @@ class _Call:
 
 
 def _whole(text: str) -> int:
-    return int(text) if text.isdecimal() else -1
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_STATUS else -1
 
 
 def _unbase64(text: str) -> bytes:
@@ -350,6 +355,8 @@ class _Connection(asyncio.Protocol):
         data = self._h2.data_to_send()
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+            if self._transport.get_write_buffer_size() > _LARGEST_UNREAD_BYTES:
+                self._give_up("the server sends frames to answer and reads no answers")
 
     def _give_up(self, reason: str) -> None:
         self._reason = reason
@@ -421,7 +428,7 @@ def _reset(event: StreamReset) -> Answer:
 async def _tunnel(proxy: Proxy, endpoint: Endpoint) -> socket.socket:
     """A socket to the endpoint through an HTTP proxy's CONNECT (RFC 9110 section 9.3.6)."""
     loop = asyncio.get_running_loop()
-    sock = await _open(proxy)
+    sock = await _open(proxy.host, proxy.port)
     try:
         request = f"CONNECT {endpoint.authority} HTTP/1.1\r\nHost: {endpoint.authority}\r\n"
         if proxy.authorization:
@@ -434,7 +441,10 @@ async def _tunnel(proxy: Proxy, endpoint: Endpoint) -> socket.socket:
             answer += byte
             if not byte or len(answer) > _LARGEST_PROXY_ANSWER_BYTES:
                 raise ConnectionFailed(f"the proxy {proxy.url} closed the connection")
-        status = answer.split(None, 2)[1].decode("latin-1")
+        version, _, rest = answer.decode("latin-1").partition(" ")
+        status = rest[:3]
+        if not (version.startswith("HTTP/1.") and status.isdecimal()):
+            raise ConnectionFailed(f"the proxy {proxy.url} does not speak HTTP")
         if not status.startswith("2"):
             raise ConnectionFailed(f"the proxy {proxy.url} answered {status}")
     except BaseException:
@@ -443,11 +453,12 @@ async def _tunnel(proxy: Proxy, endpoint: Endpoint) -> socket.socket:
     return sock
 
 
-async def _open(proxy: Proxy) -> socket.socket:
+async def _open(host: str, port: int) -> socket.socket:
+    """A socket connected to the first address that answers."""
     loop = asyncio.get_running_loop()
     problem: OSError = OSError("no address")
-    for family, kind, protocol, _, address in await loop.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM):
-        sock = socket.socket(family, kind, protocol)
+    for family, protocol, address in await LOOKUPS.addresses(host, port):
+        sock = socket.socket(family, socket.SOCK_STREAM, protocol)
         sock.setblocking(False)
         try:
             await loop.sock_connect(sock, address)

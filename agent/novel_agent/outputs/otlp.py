@@ -9,6 +9,7 @@ import email.utils
 import time
 import zlib
 from collections.abc import Callable
+from datetime import UTC
 from typing import NamedTuple
 
 import aiohttp
@@ -19,7 +20,8 @@ from novel_agent import __version__
 from novel_agent.config.schema import Export
 from novel_agent.errors import OutputRejected, OutputUnavailable
 from novel_agent.model.batch import Batch, Signal
-from novel_agent.outputs.endpoint import Mask, parse_endpoint, proxy_for, tls_context, why_not_connected
+from novel_agent.outputs.endpoint import Mask, check_headers, parse_endpoint, proxy_for, tls_context, why_not_connected
+from novel_agent.outputs.lookup import Resolver
 from novel_agent.outputs.output import Delivered, Output
 from novel_agent.wire.otlp_json import request_to_json
 from novel_agent.wire.otlp_response import (
@@ -76,12 +78,15 @@ class OtlpHttp:
         self._config = config
         self._now = now
         self._endpoint = parse_endpoint(config.endpoint, _DEFAULT_PORTS, f"export.{config.name}.endpoint")
+        check_headers(config.headers, f"export.{config.name}.headers")
         self._json = config.protocol == "http/json"
         self._urls = {signal: self._endpoint.url(path) for signal, path in _PATHS.items()}
         self._proxy = proxy_for(self._endpoint)
         self._headers = self._request_headers()
         proxy_authorization = self._proxy.authorization if self._proxy else None
-        self._mask = Mask([*config.headers.values(), self._endpoint.authorization, proxy_authorization])
+        self._mask = Mask(
+            [*config.headers.values(), self._endpoint.query, self._endpoint.authorization, proxy_authorization]
+        )
         self._session: aiohttp.ClientSession | None = None
 
     def _request_headers(self) -> CIMultiDict[str]:
@@ -103,6 +108,7 @@ class OtlpHttp:
         tls = tls_context(config.tls, f"export.{config.name}.tls", ("http/1.1",)) if self._endpoint.secure else None
         connector = aiohttp.TCPConnector(
             ssl=tls or True,
+            resolver=Resolver(),
             keepalive_timeout=_IDLE_CONNECTION_SECONDS,
         )
         self._session = aiohttp.ClientSession(
@@ -213,7 +219,9 @@ def _retry_after_seconds(header: str | None, now: Callable[[], float]) -> float 
     if header.strip().isdecimal():
         return float(header)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - now())
+        date = email.utils.parsedate_to_datetime(header)
+        # A date without a zone (asctime's form, which RFC 9110 section 5.6.7 keeps) is UTC.
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now())
     except (ValueError, OverflowError):
         return None
 

@@ -9,7 +9,7 @@ from novel_agent import __version__
 from novel_agent.config.schema import Export
 from novel_agent.errors import ConfigError, OutputRejected, OutputUnavailable
 from novel_agent.model.batch import Batch, Signal
-from novel_agent.outputs.endpoint import Mask, parse_endpoint, proxy_for, tls_context
+from novel_agent.outputs.endpoint import Mask, check_headers, parse_endpoint, proxy_for, tls_context
 from novel_agent.outputs.grpc_client import OK, RESOURCE_EXHAUSTED, Answer, ConnectionFailed, GrpcClient
 from novel_agent.outputs.output import Delivered
 from novel_agent.wire.otlp_response import partial_success, rpc_status
@@ -39,6 +39,7 @@ class OtlpGrpc:
         self._endpoint = parse_endpoint(config.endpoint, _DEFAULT_PORTS, key)
         if self._endpoint.path.strip("/"):
             raise ConfigError("configuration", 0, key, f"gRPC has no paths: leave {self._endpoint.path} out")
+        check_headers(config.headers, f"export.{config.name}.headers")
         self._proxy = proxy_for(self._endpoint)
         self._metadata = dict(config.headers)
         if self._endpoint.authorization:

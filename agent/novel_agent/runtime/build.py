@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import json
 
 from novel_agent import registry
 from novel_agent.config.schema import Config
@@ -42,18 +43,35 @@ def input_names(config: Config) -> list[str]:
     return [*enabled_collectors(config), *(["process"] if config.processes else [])]
 
 
-def make_watched(config: Config, isolate: Isolate, only: str | None = None) -> list[Watched]:
-    """Every input the configuration asks for, or one of them, not started."""
-    watched = [
-        Watched(make_collector(name, options, kernel_of(config, isolate)))
-        for name, options in enabled_collectors(config).items()
-        if only in {None, name}
-    ]
+def make_watched(
+    config: Config, isolate: Isolate, only: str | None = None, existing: Sequence[Watched] = ()
+) -> list[Watched]:
+    """Every input the configuration asks for, or one of them, not started.
+
+    One of `existing` that was made of the same settings is taken over with its counts, its handles and its hung call.
+    """
+    known = {(each.component.name, each.made_of): each for each in existing}
+    watched: list[Watched] = []
+    for name, options in enabled_collectors(config).items():
+        if only in {None, name}:
+            made_of = (config.host.paths, json.encode(options, order="deterministic"))
+            watched.append(
+                known.get((name, made_of))
+                or Watched(make_collector(name, options, kernel_of(config, isolate)), made_of=made_of)
+            )
     if config.processes and only in {None, "process"}:
-        groups = registry.load(registry.PROCESS_GROUPS)
-        watched.append(Watched(groups(kernel_of(config), config.processes), on_scrape_list=False))
+        watched.append(known.get(("process", _made_of(config))) or _watch_processes(config))
     _reserve_names([each.collector for each in watched])
     return watched
+
+
+def _made_of(config: Config) -> object:
+    return config.host.paths, config.processes
+
+
+def _watch_processes(config: Config) -> Watched:
+    groups = registry.load(registry.PROCESS_GROUPS)
+    return Watched(groups(kernel_of(config), config.processes), on_scrape_list=False, made_of=_made_of(config))
 
 
 def _reserve_names(collectors: Sequence[Any]) -> None:
@@ -71,7 +89,12 @@ def _reserve_names(collectors: Sequence[Any]) -> None:
 def make_sampler(config: Config, left_behind: LeftBehind, only: str | None = None) -> HostSampler:
     """The host sampler with everything, or the one thing, it samples."""
     return HostSampler(
-        make_watched(config, Isolation("mounts", left_behind, config.host.deadline_seconds), only),
+        make_watched(config, isolation(config, left_behind), only),
         deadline_seconds=config.host.deadline_seconds,
         left_behind=left_behind,
     )
+
+
+def isolation(config: Config, left_behind: LeftBehind) -> Isolation:
+    """Where collectors make calls that may never return."""
+    return Isolation("mounts", left_behind, config.host.deadline_seconds)

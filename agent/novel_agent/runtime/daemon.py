@@ -2,7 +2,7 @@
 
 Start: state directory, destinations, inputs and schedules, the HTTP front end, READY. Stop: the schedules, one last delivery
 within a deadline, the front end, the inputs, the destinations. A reload loads and checks first; only a valid configuration
-is built, and a destination whose settings did not change is left running with its queue.
+is built. An input or a destination whose settings did not change is left running, one that changed keeps its queue.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from novel_agent.config.model import Loaded, Sources
 from novel_agent.errors import AgentError, ConfigErrors
 from novel_agent.model.metric import Block
 from novel_agent.runtime.budget import CHECK_SECONDS, BudgetWatch
-from novel_agent.runtime.build import input_names, make_sampler
+from novel_agent.runtime.build import input_names, isolation, make_sampler, make_watched
 from novel_agent.runtime.forward import Forwarding
 from novel_agent.runtime.health import assess
 from novel_agent.runtime.lanes import LeftBehind
 from novel_agent.runtime.lifecycle import Signals, keep_watchdog_fed, raise_descriptor_limit
 from novel_agent.runtime.logs import get_logger, set_up
-from novel_agent.runtime.once import OnceResult, run_once
+from novel_agent.runtime.once import OnceResult, run_once, still_hung
 from novel_agent.runtime.overview import Snapshot, overview
 from novel_agent.runtime.reload import load_again
 from novel_agent.runtime.sampling import HostSampler, Sample
@@ -39,13 +39,18 @@ log = get_logger("daemon")
 
 DRAIN_SECONDS = 8.0
 _OVERVIEW_APART_SECONDS = 5.0
+_RELOAD_SECONDS = 2.0
+_RETIRING_SECONDS = 0.5
 
 
 class FrontEnd(Protocol):
     """What listens for people and scrapers; built above this layer."""
 
-    async def start(self) -> str:
-        """Listen; gives the address to show. AgentError where it cannot."""
+    async def start(self, predecessor: "FrontEnd | None" = None) -> str:
+        """Listen; gives the address to show. AgentError where it cannot, with the predecessor undisturbed.
+
+        A predecessor that listens at the same address hands its sockets over, so that no connection is refused.
+        """
 
     async def stop(self) -> None:
         """Finish open requests and close."""
@@ -82,6 +87,9 @@ class Daemon:
         self.self_stats = SelfStats()
         self.address = ""
         self.ready = False
+        self._listening: object = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._reloads: set[asyncio.Task[None]] = set()
         self.config_status = ConfigStatus(loaded.files, time.time(), loaded.notices, True, None, [])
         self._snapshots: tuple[Snapshot | None, Snapshot | None] = (None, None)
 
@@ -112,17 +120,25 @@ class Daemon:
         log.info("ready", version=__version__, address=self.address, state_dir=self.state.path)
 
     async def _start_front_end(self) -> None:
-        self._front_end = self._make_front_end(self)
-        self.address = await self._front_end.start()
+        """Listen as configured, then let the server before finish what it was asked."""
+        successor, predecessor = self._make_front_end(self), self._front_end
+        self.address = await successor.start(predecessor)
+        self._front_end, self._listening = successor, _listening(self.loaded)
+        if predecessor is not None:
+            task = asyncio.create_task(_retire(predecessor), name="server before")
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
 
     async def _shut_down(self) -> None:
         self.ready = False
         self._notifier.stopping()
+        await self._end_reloads()
         for name in ("export schedule", "reload", "budget"):
             await self.supervisor.stop(name)
         await self.forwarding.drain(DRAIN_SECONDS)
         if self._front_end is not None:
             await self._front_end.stop()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
         await self.sampler.close()
         await self.forwarding.stop()
         await self.supervisor.stop_all()
@@ -181,7 +197,16 @@ class Daemon:
                 await self.reload()
 
     async def reload(self) -> None:
-        """Load, check and put in force; ConfigErrors, and everything as before, where the new one is not valid."""
+        """Load, check and put in force; AgentError, and everything as before, where that is not possible.
+
+        It runs to its end when the caller goes away, and is over before a shutdown begins to take things down.
+        """
+        task = asyncio.create_task(self._reload_in_turn(), name="reloading")
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+        await asyncio.shield(task)
+
+    async def _reload_in_turn(self) -> None:
         async with self._reload_lock:
             self._notifier.reloading()
             try:
@@ -190,8 +215,20 @@ class Daemon:
             except AgentError as error:
                 self._refuse(error)
                 raise
+            except Exception as error:
+                log.exception("fault in a reload")
+                self._refuse(AgentError(f"{type(error).__name__}: {error}"))
+                raise
             finally:
                 self._notifier.ready(self._one_line())
+
+    async def _end_reloads(self) -> None:
+        """Give a reload under way a moment to finish, then cancel it."""
+        if self._reloads:
+            _, late = await asyncio.wait(self._reloads, timeout=_RELOAD_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _refuse(self, error: AgentError) -> None:
         errors = [str(each) for each in error.errors] if isinstance(error, ConfigErrors) else [str(error)]
@@ -202,31 +239,29 @@ class Daemon:
             log.error("reload refused, the configuration before it stays in force", reason=line)
 
     async def _put_in_force(self, loaded: Loaded) -> None:
+        """What can fail comes first, and leaves everything as it was; each part compares with what is running."""
         before, self.loaded = self.loaded, loaded
-        old, new = before.config, loaded.config
-        set_up(new.agent.log_level)
-        if (new.host, new.processes) != (old.host, old.processes):
-            sampler, self.sampler = self.sampler, make_sampler(new, self.left_behind)
-            await sampler.close()
-        await self.forwarding.configure(new)
-        if new.agent.budget != old.agent.budget:
-            self.budget = BudgetWatch(new.agent.budget)
-        if _listening(loaded) != _listening(before):
-            await self._change_front_end(before)
-        self.config_status = ConfigStatus(loaded.files, time.time(), loaded.notices, True, time.time(), [])
-        if new.agent.state_dir != old.agent.state_dir:
-            self.config_status.notices = [*loaded.notices, "agent.state_dir: a new value needs a restart"]
-        log.info("configuration reloaded", files=len(loaded.files))
-
-    async def _change_front_end(self, before: Loaded) -> None:
-        if self._front_end is not None:
-            await self._front_end.stop()
         try:
-            await self._start_front_end()
+            if _listening(loaded) != self._listening:
+                await self._start_front_end()
+            await self.forwarding.configure(loaded.config)
         except AgentError:
             self.loaded = before
-            await self._start_front_end()
+            if _listening(before) != self._listening:
+                await self._start_front_end()
             raise
+        config = loaded.config
+        set_up(config.agent.log_level)
+        isolate = isolation(config, self.left_behind)
+        self.sampler.reconfigure(
+            make_watched(config, isolate, existing=self.sampler.watched), config.host.deadline_seconds
+        )
+        if config.agent.budget != self.budget.budget:
+            self.budget.budget = config.agent.budget
+        self.config_status = ConfigStatus(loaded.files, time.time(), loaded.notices, True, time.time(), [])
+        if state_path(loaded) != self.state.path:
+            self.config_status.notices = [*loaded.notices, "agent.state_dir: a new value needs a restart"]
+        log.info("configuration reloaded", files=len(loaded.files))
 
     # what can be asked ------------------------------------------------------------------------------------------------
 
@@ -274,7 +309,10 @@ class Daemon:
         """Run one input now; None where none of that name is on."""
         if name not in input_names(self.loaded.config):
             return None
-        return await run_once(self.loaded.config, name)
+        watched = next((each for each in self.sampler.watched if each.component.name == name), None)
+        if watched is not None and watched.hung:
+            return still_hung(watched.component)
+        return await run_once(self.loaded.config, name, self.left_behind)
 
     async def overview(self) -> Overview:
         """The host at a glance; samples if the last sample is older than a few seconds."""
@@ -289,6 +327,12 @@ def state_path(loaded: Loaded) -> str:
     """The state directory of a loaded configuration; the loader has filled in the default."""
     assert loaded.config.agent.state_dir is not None
     return loaded.config.agent.state_dir
+
+
+async def _retire(front_end: FrontEnd) -> None:
+    """Stop a server that has a successor, once the connections it has just accepted have sent their requests."""
+    await asyncio.sleep(_RETIRING_SECONDS)
+    await front_end.stop()
 
 
 def _settle_garbage_collection() -> None:

@@ -1,12 +1,14 @@
 """From samples to destinations: sampling on the schedule, encoding once, fanning out.
 
-A destination is made, kept or taken down by name. One whose settings did not change in a reload keeps its queue, its counts
-and its place in a back-off; one that changed delivers what it still holds under its old settings first, within a deadline.
+A destination is made, kept or taken down by name. One whose settings did not change in a reload goes on undisturbed; one that
+changed hands its queue and its counts over to its successor, so that correcting a wrong token loses nothing; one that is gone
+has a few seconds to deliver what it holds, and what it could not deliver stays counted.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -31,6 +33,7 @@ from novel_agent.wire.otlp import StartTimes, encode_metrics, encode_resource
 log = get_logger("forward")
 
 CHANGE_SECONDS = 5.0
+DETECTION_SECONDS = 0.5
 _NANOS = 1_000_000_000
 
 _BY_NAME = ("destination",)
@@ -59,12 +62,15 @@ _PER_DESTINATION = (
 
 
 class Destination:
-    """One configured export and the exporter that serves it."""
+    """One configured export and the exporter that serves it; `before` is the one whose place it takes."""
 
-    def __init__(self, export: Export) -> None:
+    def __init__(self, export: Export, before: "Destination | None" = None) -> None:
         self.export = export
         output = registry.load(registry.OUTPUTS[export.type])(export)
-        self.exporter = Exporter(export.name, output, MemoryQueue(export.queue.size_bytes), signals=export.signals)
+        self.queue: MemoryQueue = before.queue if before is not None else MemoryQueue(export.queue.size_bytes)
+        self.exporter = Exporter(export.name, output, self.queue, signals=export.signals)
+        if before is not None:
+            self.exporter.statistics = before.exporter.statistics
 
     @property
     def task_name(self) -> str:
@@ -79,6 +85,10 @@ class Forwarding:
         self._supervisor = supervisor
         self._lane = AsyncLane("resource detection", left_behind)
         self._destinations: dict[str, Destination] = {}
+        self._leaving: dict[str, Destination] = {}
+        self._lost_by_gone: Counter[tuple[str, ...]] = Counter()
+        self._background: set[asyncio.Task[None]] = set()
+        self._described_for: object = None
         self._resource = b""
         self._starts = StartTimes(0)
         self._origin_unix_nano = 0
@@ -89,35 +99,73 @@ class Forwarding:
         """Make the destinations those of this configuration. AgentError, and all as before, where one cannot be made."""
         wanted = {export.name: export for export in config.export}
         fresh = {
-            name: Destination(export)
+            name: Destination(export, self._destinations.get(name))
             for name, export in wanted.items()
             if name not in self._destinations or self._destinations[name].export != export
         }
         await _start_all(list(fresh.values()))
         await self._describe(config)
-        gone = [
-            self._destinations.pop(name) for name in list(self._destinations) if name not in wanted or name in fresh
-        ]
-        await asyncio.gather(*(self._take_down(destination, CHANGE_SECONDS) for destination in gone))
+        for name in [name for name in self._destinations if name not in wanted]:
+            self._take_down(self._destinations.pop(name))
         for name, destination in fresh.items():
-            self._destinations[name] = destination
-            self._supervisor.start(destination.task_name, destination.exporter.run)
+            await self._put_in_place(name, destination)
+        self._destinations = {name: self._destinations[name] for name in wanted}
+
+    async def _put_in_place(self, name: str, destination: Destination) -> None:
+        """Hand the queue over: what waits goes out under the new settings, and what is on its way is sent again."""
+        before = self._destinations.get(name)
+        self._destinations[name] = destination
+        if before is not None:
+            await self._supervisor.stop(before.task_name)
+            await before.exporter.output.stop()
+        destination.queue.resize(destination.export.queue.size_bytes)
+        self._supervisor.start(destination.task_name, destination.exporter.run)
+
+    def _take_down(self, destination: Destination) -> None:
+        """A destination nobody wants any more delivers what it holds, within a deadline, beside the others."""
+        self._leaving[destination.export.name] = destination
+        self._run_beside(self._let_go(destination), f"leaving {destination.export.name}")
+
+    async def _let_go(self, destination: Destination) -> None:
+        try:
+            await destination.exporter.drain(CHANGE_SECONDS)
+            await self._supervisor.stop(destination.task_name)
+            await destination.exporter.output.stop()
+        finally:
+            self._leaving.pop(destination.export.name, None)
+            self._lost_by_gone.update(_dropped([destination]))
+
+    def _run_beside(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _describe(self, config: Config) -> None:
-        """Who the data is about, and since when the kernel counts. A host that does not answer is known by its name only."""
-        (found,) = await self._lane.run(_describe, [config], config.host.deadline_seconds)
+        """Find out who the data is about, and since when the kernel counts.
+
+        Nobody waits for a host that is slow to answer: until it has, and where it never does, the data carries what the
+        configuration states and what was known before.
+        """
+        about = (config.host.paths, config.resource)
+        if about == self._described_for:
+            return
+        self._described_for = about
+        if not self._resource:
+            self._resource = encode_resource(Resource.merged(UNKNOWN_SERVICE, config.resource.attributes))
+        task = asyncio.create_task(self._detect(config), name="resource detection")
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        await asyncio.wait({task}, timeout=DETECTION_SECONDS)
+
+    async def _detect(self, config: Config) -> None:
+        (found,) = await self._lane.run(lambda _: _describe(config), ("this host",), config.host.deadline_seconds)
         if not isinstance(found, _Description):
             log.warning("resource not detected, only what is configured is sent", reason=found or "no answer in time")
-            found = _Description(Resource.merged(UNKNOWN_SERVICE, config.resource.attributes), 0)
+            return
         self._resource = encode_resource(found.resource)
         if found.boot_unix_nano != self._origin_unix_nano:
             self._origin_unix_nano = found.boot_unix_nano
             self._starts = StartTimes(found.boot_unix_nano)
-
-    async def _take_down(self, destination: Destination, deadline_seconds: float) -> None:
-        await destination.exporter.drain(deadline_seconds)
-        await self._supervisor.stop(destination.task_name)
-        await destination.exporter.output.stop()
 
     async def run_schedule(
         self,
@@ -150,22 +198,24 @@ class Forwarding:
 
     async def drain(self, deadline_seconds: float) -> None:
         """Deliver what is queued, each destination within the deadline; what is left is counted as dropped."""
-        await asyncio.gather(
-            *(destination.exporter.drain(deadline_seconds) for destination in self._destinations.values())
-        )
+        everyone = [*self._destinations.values(), *self._leaving.values()]
+        await asyncio.gather(*(destination.exporter.drain(deadline_seconds) for destination in everyone))
 
     async def stop(self) -> None:
         """Close every connection; after `drain`."""
         self._lane.close()
-        for destination in self._destinations.values():
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        for destination in [*self._destinations.values(), *self._leaving.values()]:
             await self._supervisor.stop(destination.task_name)
             await destination.exporter.output.stop()
 
     # what can be asked ------------------------------------------------------------------------------------------------
 
     def status(self) -> list[DestinationStatus]:
-        """Each destination, in the order of the configuration."""
-        return [_status(destination) for destination in self._destinations.values()]
+        """Each destination, in the order of the configuration, and those that are leaving."""
+        return [_status(destination) for destination in (*self._destinations.values(), *self._leaving.values())]
 
     def blocks(self) -> Sequence[Block]:
         """The destinations as series."""
@@ -179,11 +229,11 @@ class Forwarding:
         return [
             Block(shape, [row[index] for index in range(len(_PER_DESTINATION)) for row in rows]),
             self._counted("sent", SENT, _sent(destinations)),
-            self._counted("dropped", DROPPED, _dropped(destinations)),
+            self._counted("dropped", DROPPED, self._lost_by_gone + Counter(_dropped(destinations))),
             Block(missed, (self._missed,)),
         ]
 
-    def _counted(self, slot: str, family: Family, counts: dict[tuple[str, ...], int]) -> Block:
+    def _counted(self, slot: str, family: Family, counts: Mapping[tuple[str, ...], int]) -> Block:
         shape = self._shapes.get(slot, tuple(counts), lambda: [family.series(*labels) for labels in counts])
         return Block(shape, list(counts.values()))
 

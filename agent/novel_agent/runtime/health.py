@@ -46,7 +46,8 @@ def _tasks(now: float, tasks: Sequence[Component]) -> HealthCheck:
     bad = [each.name for each in tasks if each.state == "restarting"]
     if bad:
         return HealthCheck("tasks", "degraded", f"restarting: {_some(bad)}", now)
-    return HealthCheck("tasks", "healthy", f"{len(tasks)} running", now)
+    running = sum(each.state == "up" for each in tasks)
+    return HealthCheck("tasks", "healthy", f"{running} running", now)
 
 
 def _destination(now: float, destination: DestinationStatus) -> HealthCheck:

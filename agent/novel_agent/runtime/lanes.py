@@ -19,6 +19,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from errno import EAGAIN
 from functools import partial
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -146,8 +147,16 @@ class LeftBehind:
 
     @property
     def full(self) -> bool:
-        """Whether no further thread may be risked."""
+        """Whether no further thread may be risked for one of many alike (mounts)."""
         return self.now >= self._most
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether none may be risked at all.
+
+        What runs once a subject goes on after `full`, so that dead mounts cannot silence the collectors.
+        """
+        return self.now >= 3 * self._most
 
 
 class Isolation:
@@ -206,7 +215,10 @@ class AsyncLane:
         deadline_seconds: float,
         late: Callable[[Item], object] = lambda item: None,
     ) -> list[Result | OSError | None]:
-        """One outcome an item; None where the deadline passed. `late` runs in the loop when such a call returns after all."""
+        """One outcome an item; None where the deadline passed. `late` runs in the loop when such a call returns after all.
+
+        Where no thread may be risked any more, the rest is a BlockingIOError each: nothing was called.
+        """
         loop = asyncio.get_running_loop()
         outcomes: list[Result | OSError | None] = []
 
@@ -219,8 +231,9 @@ class AsyncLane:
             in_loop(late, item)
 
         while len(outcomes) < len(items):
-            if self._left_behind.full:
-                outcomes.extend([None] * (len(items) - len(outcomes)))
+            if self._left_behind.exhausted:
+                refused = BlockingIOError(EAGAIN, "not tried: too many calls hang already")
+                outcomes.extend([refused] * (len(items) - len(outcomes)))
                 break
             finished = asyncio.Event()
             work = Round(call, items[len(outcomes) :], partial(in_loop, finished.set), came_back)

@@ -10,6 +10,7 @@ from novel_agent.model.metric import Block
 from novel_agent.runtime.build import make_sampler
 from novel_agent.runtime.lanes import LeftBehind
 from novel_agent.runtime.sampling import HostSampler, Outcome
+from novel_agent.runtime.supervise import Component
 from novel_agent.wire.prometheus import render_text
 
 
@@ -24,15 +25,20 @@ class OnceResult(msgspec.Struct):
     telemetry: list[str]
 
 
-async def run_once(config: Config, name: str) -> OnceResult:
+async def run_once(config: Config, name: str, left_behind: LeftBehind | None = None) -> OnceResult:
     """Build the input as configured, read it twice (some figures are differences), and give the second reading."""
-    sampler = make_sampler(config, LeftBehind(), only=name)
+    sampler = make_sampler(config, left_behind or LeftBehind(), only=name)
     try:
         sampler.telemetry(await sampler.sample())
         await asyncio.sleep(0.1)
         return result_of(sampler, (await sampler.sample(max_age_seconds=0.0)).outcomes[0])
     finally:
         await sampler.close()
+
+
+def still_hung(component: Component) -> OnceResult:
+    """What is to be said of an input whose last call has not come back: calling again would only lose another thread."""
+    return OnceResult(component.name, component.state, component.reason, 0.0, "", [])
 
 
 def result_of(sampler: HostSampler, outcome: Outcome) -> OnceResult:

@@ -80,10 +80,8 @@ class MemoryQueue:
     def __init__(
         self, capacity_bytes: int, request_bytes: int = REQUEST_BYTES, most_batches: int = MOST_BATCHES
     ) -> None:
-        self.capacity_bytes = capacity_bytes
+        self.resize(capacity_bytes, request_bytes)
         self.dropped: Counter[tuple[Signal, str]] = Counter()
-        # Half at the most may be leased at a time, so that a slow send leaves room for what is new.
-        self._request_bytes = min(request_bytes, capacity_bytes // 2)
         self._most_batches = most_batches
         self._waiting: dict[Signal, deque[_Entry]] = {signal: deque() for signal in SIGNALS}
         self._leases: dict[int, Lease] = {}
@@ -93,6 +91,12 @@ class MemoryQueue:
         self._batches = 0
         self._filled = asyncio.Event()
         self._abandoned = ""
+
+    def resize(self, capacity_bytes: int, request_bytes: int = REQUEST_BYTES) -> None:
+        """Hold this much from now on; what is over it goes when the next batch needs room."""
+        self.capacity_bytes = capacity_bytes
+        # Half at the most may be leased at a time, so that a slow send leaves room for what is new.
+        self._request_bytes = min(request_bytes, capacity_bytes // 2)
 
     @property
     def size_bytes(self) -> int:

@@ -39,7 +39,10 @@ def finish(child: "subprocess.Popen[bytes]") -> Loaded:
 
 async def load_again(sources: Sources) -> Loaded:
     """The same from within the event loop, for a reload."""
-    child = await asyncio.create_subprocess_exec(*_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        child = await asyncio.create_subprocess_exec(*_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    except OSError as error:
+        raise _no_answer(error.strerror or str(error)) from None
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):
             answer, _ = await child.communicate(request_bytes(sources))

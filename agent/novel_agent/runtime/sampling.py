@@ -11,7 +11,6 @@ subject on this host looks again once a minute, since hardware and modules seldo
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -58,10 +57,14 @@ class Collector(Protocol):
 
 
 class Watched:
-    """A collector and what is known about it."""
+    """A collector and what is known about it.
 
-    def __init__(self, collector: Collector, *, on_scrape_list: bool = True) -> None:
+    `made_of` is what it was made from: where that is the same after a reload, it need not be made anew.
+    """
+
+    def __init__(self, collector: Collector, *, on_scrape_list: bool = True, made_of: object = None) -> None:
         self.collector = collector
+        self.made_of = made_of
         self.on_scrape_list = on_scrape_list
         self.component = Component(collector.name, "host" if on_scrape_list else "input")
         self.hung = False
@@ -102,6 +105,7 @@ class HostSampler:
     ) -> None:
         self.watched = list(watched)
         self.resting = False
+        self._retired: list[Watched] = []
         self._deadline_seconds = deadline_seconds
         self._lane = AsyncLane("host sampling", left_behind)
         self._now = now
@@ -114,6 +118,22 @@ class HostSampler:
         """The last sample, however old."""
         return self._latest
 
+    def reconfigure(self, watched: Sequence[Watched], deadline_seconds: float) -> None:
+        """Watch these from now on. Those that are dropped are closed when no sampling uses them any more."""
+        kept = set(map(id, watched))
+        self._retired += [each for each in self.watched if id(each) not in kept]
+        self.watched = list(watched)
+        self._deadline_seconds = deadline_seconds
+        self._latest = None
+        if self._under_way is None:
+            self._close_retired()
+
+    def _close_retired(self) -> None:
+        for watched in self._retired:
+            if not watched.hung:
+                watched.collector.close()
+        self._retired.clear()
+
     async def sample(self, max_age_seconds: float = SHARED_SECONDS) -> Sample:
         """A sample at most this old. Cancelling one caller leaves the sampling to the others."""
         if self._under_way is None:
@@ -124,17 +144,18 @@ class HostSampler:
 
     async def _sample(self) -> Sample:
         try:
-            at, began = self._now(), time.monotonic()
-            due = [watched for watched in self.watched if not watched.hung and not self._rests(watched, began)]
+            at, began, every = self._now(), time.monotonic(), self.watched
+            due = [watched for watched in every if not watched.hung and not self._rests(watched, began)]
             outcomes = await self._lane.run(self._read, due, self._deadline_seconds, self._came_back)
             fresh = {
                 id(watched): self._note(watched, outcome, at, began)
                 for watched, outcome in zip(due, outcomes, strict=True)
             }
-            self._latest = Sample(at, began, [fresh.get(id(each)) or self._skipped(each) for each in self.watched])
+            self._latest = Sample(at, began, [fresh.get(id(each)) or self._skipped(each) for each in every])
             return self._latest
         finally:
             self._under_way = None
+            self._close_retired()
 
     def _rests(self, watched: Watched, now: float) -> bool:
         if watched.last is None or now - watched.last_monotonic >= REST_SECONDS:
@@ -152,7 +173,9 @@ class HostSampler:
 
     def _note(self, watched: Watched, outcome: Outcome | OSError | None, at: float, monotonic: float) -> Outcome:
         component = watched.component
-        if not isinstance(outcome, Outcome):
+        if isinstance(outcome, OSError):
+            outcome = Outcome(watched, None, 0.0, outcome)
+        if outcome is None:
             reason = f"no answer within {self._deadline_seconds:g} s"
             watched.hung = True
             component.timeouts += 1
@@ -228,8 +251,7 @@ class HostSampler:
     async def close(self) -> None:
         """Wait for a sampling under way, then close every collector that is not hung."""
         if self._under_way is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(self._under_way)
+            await asyncio.wait({self._under_way})
         self._lane.close()
         for watched in self.watched:
             if not watched.hung:

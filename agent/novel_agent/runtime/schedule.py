@@ -36,17 +36,21 @@ async def ticks(
     interval_seconds: Callable[[], float],
     *,
     now: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[Tick]:
-    """Tick for ever; the interval is asked for before each wait, so it may change."""
+    """Tick for ever; the interval is asked for before each wait, so it may change.
+
+    Points that a jump of the wall clock skipped were not missed: no more can be than the monotonic clock had time for.
+    """
     last: float | None = None
-    interval = 0.0
+    interval = fired = 0.0
     while True:
         if interval_seconds() != interval:
             interval, last = interval_seconds(), None
         moment = now()
-        point, missed = next_grid_point(moment, interval, last)
-        jumped = last is not None and missed * interval > 60 * interval
+        point, skipped = next_grid_point(moment, interval, last)
+        missed = min(skipped, int((monotonic() - fired) / interval)) if skipped else 0
         await sleep(max(0.0, point - moment))
-        last = point
-        yield Tick(point, 0 if jumped else missed)
+        last, fired = point, monotonic()
+        yield Tick(point, missed)

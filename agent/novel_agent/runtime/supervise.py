@@ -23,6 +23,8 @@ _FIRST_RESTART_SECONDS = 1.0
 _LONGEST_RESTART_SECONDS = 60.0
 _GOOD_RUN_SECONDS = 300.0
 _LONGEST_REASON = 300
+_CANCELS = 2
+_CANCEL_SECONDS = 5.0
 
 
 class Component(msgspec.Struct):
@@ -111,12 +113,17 @@ class Supervisor:
             wait_seconds = min(wait_seconds * 2, _LONGEST_RESTART_SECONDS)
 
     async def stop(self, name: str) -> None:
-        """Cancel one task and wait until it is gone; nothing if there is none."""
+        """Cancel one task and wait until it is gone, ten seconds at the most; nothing if there is none."""
         task = self._tasks.pop(name, None)
         self.components.pop(name, None)
-        if task is not None:
+        if task is None:
+            return
+        for _ in range(_CANCELS):
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            done, _pending = await asyncio.wait({task}, timeout=_CANCEL_SECONDS)
+            if done:
+                return
+        log.error("task does not end, left behind", task=name)
 
     async def stop_all(self) -> None:
         """Cancel every task, the youngest first."""

@@ -143,14 +143,14 @@ class _Template:
         self._last_counters = self._counters(values)
         self.time_unix_nano = 0
 
-    def advance(self, values: tuple[Number, ...]) -> None:
-        """Let counters that fell start anew at the reading before."""
+    def advance(self, values: tuple[Number, ...], now_unix_nano: int) -> None:
+        """Let counters that fell start anew at the reading before; if the clock was set back since, now."""
         now = self._counters(values)
         if any(map(lt, now, self._last_counters)):
             fallen = set(self._counters(range(self._size)))
             for index, (value, last) in enumerate(zip(values, self.last, strict=True)):
                 if index in fallen and value < last:
-                    self._restart(index, self.time_unix_nano)
+                    self._restart(index, min(self.time_unix_nano, now_unix_nano))
         self.last = values
         self._last_counters = now
 
@@ -215,7 +215,7 @@ class StartTimes:
         if template is None:
             template = self._adopt(shape, values)
         else:
-            template.advance(values)
+            template.advance(values, self._time_unix_nano)
         try:
             return template.fill(values, self._time_unix_nano)
         except struct.error:

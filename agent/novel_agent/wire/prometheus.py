@@ -5,6 +5,7 @@ rendering is then one formatting operation a block. Integers are written as such
 formats read them alike. Sources: prometheus.io/docs/instrumenting/exposition_formats, OpenMetrics 1.0 sections 3 and 4.
 """
 
+import re
 from collections.abc import Iterable
 from itertools import groupby
 from math import isfinite, isinf
@@ -13,6 +14,10 @@ from novel_agent.model.metric import Block, Family, Label, Number, Series, Shape
 
 TEXT_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+_LONGEST_INTEGER_BITS = 4096
+"""Python refuses to write integers of more than 4,300 digits; from 1,024 bits on readers take any for an infinity."""
+_SURROGATES = re.compile("[\ud800-\udfff]+")
 
 
 def render_text(blocks: Iterable[Block]) -> bytes:
@@ -42,7 +47,7 @@ def _fill(block: Block, key: str, compile_shape: "type[str] | object") -> str:
 def _number(value: Number) -> str:
     if value != value:
         return "NaN"
-    if isinstance(value, float) and isinf(value):
+    if isinf(value) if isinstance(value, float) else value.bit_length() > _LONGEST_INTEGER_BITS:
         return "+Inf" if value > 0 else "-Inf"
     return str(value)
 
@@ -87,7 +92,8 @@ def _sample(name: str, labels: tuple[Label, ...]) -> str:
 
 
 def _literal(text: str) -> str:
-    return text.replace("%", "%%")
+    # Names of files that are not UTF-8 arrive with surrogates; one of them must not cost the whole page.
+    return _SURROGATES.sub("\ufffd", text).replace("%", "%%")
 
 
 def _escape_label(value: str) -> str:

@@ -241,6 +241,21 @@ def test_a_device_that_the_kernel_forgot_keeps_its_numbers(host, tree, collector
     assert samples(collector("cgroup", host))[-1].endswith('device="7:1"} 4')
 
 
+def test_a_number_that_was_out_of_use_may_stand_for_another_device(host, tree, collector):
+    tree(v2("system.slice/agent.service", io_stat="259:1 rbytes=1 wbytes=2 rios=3 wios=4\n"))
+    link = host / "sys/dev/block/259:1"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to("../../devices/nvme0n1")
+    cgroup = collector("cgroup", host)
+    assert samples(cgroup)[-1].endswith('device="/dev/nvme0n1"} 4')
+    tree(v2("system.slice/agent.service", io_stat=""))
+    samples(cgroup)
+    link.unlink()
+    link.symlink_to("../../devices/nvme7n1")
+    tree(v2("system.slice/agent.service", io_stat="259:1 rbytes=1 wbytes=2 rios=3 wios=5\n"))
+    assert samples(cgroup)[-1].endswith('device="/dev/nvme7n1"} 5')
+
+
 def test_a_host_without_control_groups_has_no_data(collector):
     with pytest.raises(NoData):
         collector("cgroup").read()

@@ -186,11 +186,14 @@ class ControlGroup(HostCollector[Reading]):
         self._left_out = 0
         self._online = 0
         self._devices: dict[str, str] = {}
+        self._devices_before: dict[str, str] = {}
         self._exported: tuple[float, dict[str, float]] = (0.0, {})
 
     def read(self) -> Reading:
         if self._watched is None or self._search.is_stale():
             self._watched = self._look()
+        # A number that is out of use for one reading may stand for another device at the next.
+        self._devices_before, self._devices = self._devices, {}
         usages = list(self._usages(self._watched))
         if len(usages) < len(self._watched):
             self._watched = self._look()
@@ -242,6 +245,7 @@ class ControlGroup(HostCollector[Reading]):
             if len(contents) == len(watched.files) and self._has_same_controllers(watched):
                 usage = (parse_v2 if watched.is_v2 else parse_v1)(contents)
                 usage.path = watched.path
+                usage.transfers = {self._device(number): moved for number, moved in usage.transfers.items()}
                 usage.processes = _lines(watched.members)
                 self._set_effective(usage, contents, watched.levels)
                 yield usage
@@ -275,7 +279,7 @@ class ControlGroup(HostCollector[Reading]):
                     rows.append((family, (usage.path,), value))
         rows += [row for usage in groups for row in _failures(usage)]
         rows += [
-            (family, (usage.path, self._device(device)), transfers[index])
+            (family, (usage.path, device), transfers[index])
             for index, family in enumerate(DEVICE_FAMILIES)
             for usage in groups
             for device, transfers in usage.transfers.items()
@@ -288,10 +292,11 @@ class ControlGroup(HostCollector[Reading]):
 
     def _device(self, number: str) -> str:
         """`/dev/sda` for `8:0`; the numbers themselves where the kernel does not know the device any more."""
-        name = self._devices.get(number)
+        name = self._devices.get(number) or self._devices_before.get(number)
         if name is None:
             link = self.kernel.sys_link(f"dev/block/{number}")
-            name = self._devices[number] = f"/dev/{link.rpartition('/')[2]}" if link else number
+            name = f"/dev/{link.rpartition('/')[2]}" if link else number
+        self._devices[number] = name
         return name
 
     def telemetry(self, reading: Reading) -> Sequence[Block]:
@@ -328,8 +333,8 @@ class ControlGroup(HostCollector[Reading]):
             yield FAULTS, (*identity, "minor"), usage.faults - usage.major_faults
             yield FAULTS, (*identity, "major"), usage.major_faults
         for device, transfers in usage.transfers.items():
-            yield DISK_IO, (*identity, "read", self._device(device)), transfers.read_bytes
-            yield DISK_IO, (*identity, "write", self._device(device)), transfers.written_bytes
+            yield DISK_IO, (*identity, "read", device), transfers.read_bytes
+            yield DISK_IO, (*identity, "write", device), transfers.written_bytes
 
     def close(self) -> None:
         for watched in self._watched or ():

@@ -39,6 +39,9 @@ class Mount(NamedTuple):
     address: str
     """The network address it is mounted from (`addr=`), or ''."""
 
+    def __str__(self) -> str:
+        return self.mount_point
+
 
 def every_mount(mount_point: str, fs_type: str) -> bool:
     """Want them all."""
