@@ -1,7 +1,7 @@
 """Resident memory, idle CPU and time to READY with the shipped conf.d, exporting to a local sink.
 
-Goal: what the agent costs a host on which nothing happens. The sum of node_exporter, process-exporter and the Collector with
-hostmetrics beside it is shown for the memory, as the daemons it replaces so far.
+Goal: what the agent costs a host on which nothing happens. Beside its memory stands the sum of the daemons it replaces so far:
+node_exporter, process-exporter and a Collector with hostmetrics that exports to the same sink.
 """
 
 import contextlib
@@ -31,6 +31,21 @@ from benchmarks.measure import (
 PAGES = 300
 IDLE_SECONDS = 60.0
 STARTS = 5
+COLLECTOR_SECONDS = 35.0
+COLLECTOR = """
+receivers:
+  hostmetrics:
+    collection_interval: 15s
+    scrapers: {cpu: , disk: , load: , filesystem: , memory: , network: , paging: , processes: }
+exporters:
+  otlphttp: {endpoint: SINK}
+service:
+  telemetry:
+    logs: {level: error}
+    metrics:
+      readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: PORT}}}}]
+  pipelines: {metrics: {receivers: [hostmetrics], exporters: [otlphttp]}}
+"""
 
 
 def run() -> list[Row]:
@@ -45,28 +60,32 @@ def run() -> list[Row]:
             time.sleep(IDLE_SECONDS)
             percent = 100 * (cpu_seconds(pid) - cpu) / (time.monotonic() - began)
             memory = resident_bytes(pid) / (1 << 20)
+        others = _others(directory, destination)
     return [
-        Row("resident", "MiB", memory, _others(), "node_exporter + process-exporter", "resident"),
+        Row("resident", "MiB", memory, others, "node_exporter, process-exporter, Collector", "resident"),
         Row("idle", "% of a core", percent, None, "", "idle_cpu"),
         Row("ready", "s", _time_to_ready(), None, "", "ready"),
     ]
 
 
-def _others() -> float:
-    port = free_port()
-    command = [
-        find("prometheus-process-exporter"),
-        f"-web.listen-address=127.0.0.1:{port}",
-        "-procnames=python,systemd",
-    ]
+def _others(directory: str, destination: str) -> float:
+    port, health_port = free_port(), free_port()
+    process_exporter = [find("prometheus-process-exporter"), f"-web.listen-address=127.0.0.1:{port}"]
+    process_exporter.append("-procnames=python,systemd")
+    collector = Path(directory) / "collector.yaml"
+    collector.write_text(COLLECTOR.replace("SINK", destination).replace("PORT", str(health_port)))
     with contextlib.ExitStack() as stack:
         node_pid, node_url = stack.enter_context(node_exporter())
         process_url = f"http://127.0.0.1:{port}"
-        process_pid = stack.enter_context(running(command, process_url))
+        process_pid = stack.enter_context(running(process_exporter, process_url))
+        collector_pid = stack.enter_context(
+            running([find("otelcol"), f"--config={collector}"], f"http://127.0.0.1:{health_port}/metrics")
+        )
         for _ in range(20):
             scrape(f"{node_url}/metrics")
             scrape(f"{process_url}/metrics")
-        return (resident_bytes(node_pid) + resident_bytes(process_pid)) / (1 << 20)
+        time.sleep(COLLECTOR_SECONDS)
+        return sum(resident_bytes(pid) for pid in (node_pid, process_pid, collector_pid)) / (1 << 20)
 
 
 def _time_to_ready() -> float:

@@ -26,7 +26,11 @@ from benchmarks.measure import REPOSITORY, Row, cpu_seconds, free_port, running,
 PROCESSES = 1000
 ROUNDS = 15
 WARM_UP = 3
-_BUDGETS = {"psutil": "process_table_psutil", "process-exporter": "process_table_exporter"}
+_BUDGETS = {
+    "psutil": "process_table_psutil",
+    "process-exporter": "process_table_exporter",
+    "processes_woken psutil": "process_table_psutil_woken",
+}
 
 
 def ours() -> Callable[[], object]:
@@ -135,11 +139,14 @@ def measure() -> dict[tuple[str, str], tuple[float, float]]:
 
 
 def run() -> list[Row]:
-    """The rows with a budget. Of a woken process ours reads much that psutil's table lacks, so psutil is no rival there."""
+    """Every case against every rival.
+
+    Of a process that has run ours also reads status, io and wchan, which psutil's table lacks, so that row has a budget of its
+    own, which is over the quarter that the idle table keeps.
+    """
     return [
-        Row(case, "ms CPU", ours, rival, name, _BUDGETS[name])
+        Row(case, "ms CPU", ours, rival, name, _BUDGETS.get(f"{case} {name}", _BUDGETS[name]))
         for (case, name), (ours, rival) in measure().items()
-        if (case, name) != ("processes_woken", "psutil")
     ]
 
 

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import stat
 import subprocess
@@ -6,7 +8,8 @@ import sys
 import pytest
 
 from novel_agent.errors import StateError
-from novel_agent.state.directory import StateDirectory, write_atomically
+from novel_agent.state import directory
+from novel_agent.state.directory import StateDirectory, TokenNotKept, holder, write_atomically
 
 HOLD = """
 import sys
@@ -72,3 +75,57 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     write_atomically(str(path), b"new")
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def no_space(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_keeps_the_pid_out_of_the_lock_but_not_the_agent_from_holding_it(tmp_path, monkeypatch):
+    state = StateDirectory(str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", no_space)
+        state.open()
+    with pytest.raises(StateError, match="in use by process unknown"):
+        StateDirectory(str(tmp_path)).open()
+    assert holder(str(tmp_path)) == "unknown"
+    state.close()
+
+
+def test_a_file_system_without_locks_is_named_as_the_reason(tmp_path, monkeypatch):
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(StateError, match=r"cannot be locked \(No locks available\); .*--state-dir"):
+        StateDirectory(str(tmp_path)).open()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_token_that_cannot_be_written_is_good_for_this_run_and_kept_once_there_is_room(tmp_path, monkeypatch):
+    state = StateDirectory(str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(directory.os, "write", no_space)
+        with pytest.raises(TokenNotKept, match=r"api-token: the token cannot be written \(No space left") as first:
+            state.token()
+        with pytest.raises(TokenNotKept) as second:
+            state.token()
+    assert first.value.exit_code == 2
+    assert first.value.token == second.value.token
+    assert len(first.value.token) >= 40
+    assert os.listdir(tmp_path) == []
+    assert state.token() == (first.value.token, True)
+    assert state.token() == (first.value.token, False)
+
+
+def test_the_holder_is_told_without_making_or_writing_anything(tmp_path):
+    assert holder(str(tmp_path)) is None
+    assert os.listdir(tmp_path) == []
+    state = StateDirectory(str(tmp_path))
+    state.open()
+    assert holder(str(tmp_path)) == str(os.getpid())
+    state.close()
+    (tmp_path / "lock").write_text("4711\n")
+    assert holder(str(tmp_path)) is None
+    assert (tmp_path / "lock").read_text() == "4711\n"
