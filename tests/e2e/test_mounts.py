@@ -75,10 +75,14 @@ def test_more_dead_mounts_than_threads_and_reloads_silence_no_collector(tmp_path
         agent.get("/metrics")
         for number in range(3):
             agent.write({**configuration(), "resource": {"attributes": {"turn": str(number)}}})
+            before = agent.json("/api/v1/status")["config"]["last_reload_at"]
             agent.send(signal.SIGHUP)
+            while agent.json("/api/v1/status")["config"]["last_reload_at"] == before:
+                time.sleep(0.05)
             time.sleep(1.1)
             page = agent.get("/metrics")
         status = agent.json("/api/v1/status")
+    assert agent.process.returncode == 0
     assert "\nnode_load1 " in page
     assert 'node_scrape_collector_success{collector="cpu"} 1' in page
     assert status["left_behind"] <= 64

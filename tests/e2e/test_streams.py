@@ -148,13 +148,28 @@ class Loading:
 
     def __init__(self, directory: Path) -> None:
         self.process = subprocess.Popen(run_command(directory), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         deadline = time.monotonic() + SECONDS
-        while not (found := children.read_text().split()):
+        while (loader := self._loader()) is None:
             assert self.process.poll() is None
             assert time.monotonic() < deadline
-        self.loader = int(found[0])
+        self.loader = loader
         os.kill(self.loader, signal.SIGSTOP)
+
+    def _loader(self) -> int | None:
+        pid = self.process.pid
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if b"novel_agent.config" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+        return None
+
+    def __enter__(self) -> "Loading":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            os.kill(self.loader, signal.SIGKILL)
+            self.process.communicate(timeout=SECONDS)
 
     def end(self) -> tuple[int, bytes, bytes]:
         stdout, stderr = self.process.communicate(timeout=SECONDS)
@@ -162,24 +177,24 @@ class Loading:
 
 
 def test_sighup_while_the_configuration_loads_is_survived(tmp_path):
-    agent = Loading(tmp_path)
-    agent.process.send_signal(signal.SIGHUP)
-    os.kill(agent.loader, signal.SIGHUP)  # a terminal that closes sends it to both
-    os.kill(agent.loader, signal.SIGCONT)
-    assert agent.process.stdout is not None
-    assert agent.process.stdout.readline().startswith(b"listening on ")
-    agent.process.terminate()
-    code, _, stderr = agent.end()
+    with Loading(tmp_path) as agent:
+        agent.process.send_signal(signal.SIGHUP)
+        os.kill(agent.loader, signal.SIGHUP)  # a terminal that closes sends it to both
+        os.kill(agent.loader, signal.SIGCONT)
+        assert agent.process.stdout is not None
+        assert agent.process.stdout.readline().startswith(b"listening on ")
+        agent.process.terminate()
+        code, _, stderr = agent.end()
     assert code == 0
     assert b"Traceback" not in stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_while_the_configuration_loads_ends_at_once_with_the_loader(tmp_path, number):
-    agent = Loading(tmp_path)
-    agent.process.send_signal(number)
-    os.kill(agent.loader, number)
-    assert agent.end() == (0, b"", b"")
+    with Loading(tmp_path) as agent:
+        agent.process.send_signal(number)
+        os.kill(agent.loader, number)
+        assert agent.end() == (0, b"", b"")
     assert not (tmp_path / "state").exists()
 
 
@@ -187,7 +202,7 @@ def test_a_failing_input_is_told_of_in_the_findings_alone(tmp_path):
     (tmp_path / "proc").mkdir()
     configuration = {
         "host": {"paths": {"proc": str(tmp_path / "proc")}},
-        "processes": [{"name": "{{.Comm}}"}],
+        "processes": [{"name": "{comm}"}],
         "agent": {"state_dir": str(tmp_path / "state")},
     }
     config = tmp_path / "agent.yaml"

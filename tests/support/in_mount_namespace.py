@@ -13,6 +13,7 @@ import sys
 
 CLONE_NEWNS, CLONE_NEWPID = 0x00020000, 0x20000000
 MS_REC_PRIVATE = 16384 | 262144
+FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,7 +39,8 @@ def first_process(directory: str, dead: int, tmpfs: int, command: list[str]) -> 
     for number in range(tmpfs):
         mount("many", f"{directory}/many{number}", "tmpfs", "size=4k")
     with subprocess.Popen(command) as child:
-        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        for number in FORWARDED:
+            signal.signal(number, lambda number, _: child.send_signal(number))
         return child.wait()
 
 
@@ -48,7 +50,8 @@ def main() -> int:
     child = os.fork()
     if child == 0:
         os._exit(first_process(directory, int(dead), int(tmpfs), command) & 0xFF)
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    for number in FORWARDED:
+        signal.signal(number, lambda number, _: os.kill(child, number))
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
 
