@@ -143,6 +143,18 @@ def test_a_full_disk_does_not_keep_an_agent_that_has_its_token_from_starting(tmp
         assert process.wait(SECONDS) == 0
 
 
+def test_a_full_disk_does_not_keep_an_agent_without_a_token_from_starting(tmp_path):
+    with subprocess.Popen(
+        run_command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=no_file_may_grow
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"listening on ")
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+        assert process.stderr is not None
+        assert b"no token kept" in process.stderr.read()
+
+
 class Loading:
     """An agent held up while its configuration loads: the process that loads it is stopped."""
 

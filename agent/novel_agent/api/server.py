@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from novel_agent.api import page
-from novel_agent.api.access import Access, TokenFile, host_named, own_names
+from novel_agent.api.access import Access, TokenFile, TokenInMemory, host_named, own_names
 from novel_agent.api.aiohttp_web import web
 from novel_agent.api.connection import Connection
 from novel_agent.api.control import Control
@@ -24,7 +24,7 @@ from novel_agent.api.traffic import Traffic
 from novel_agent.model.metric import Block
 from novel_agent.runtime.daemon import Daemon, FrontEnd
 from novel_agent.runtime.logs import get_logger
-from novel_agent.state.directory import StateDirectory
+from novel_agent.state.directory import StateDirectory, TokenNotKept
 
 log = get_logger("api")
 
@@ -78,7 +78,7 @@ class ApiServer:
         agent = self._agent
         names = {*own_names(), *map(host_named, (*agent.allowed_hosts, agent.listen))}
         return Access(
-            TokenFile(agent.auth.token_file or _kept_token(self._daemon.state)),
+            TokenFile(agent.auth.token_file) if agent.auth.token_file else _kept_token(self._daemon.state),
             self.traffic,
             self._limits,
             always_token=agent.auth.token_file is not None,
@@ -177,12 +177,17 @@ def _routes(daemon: Daemon, closing: asyncio.Event) -> list[Route]:
     return [*routes, *OpenApi(routes).routes()]
 
 
-def _kept_token(state: StateDirectory) -> str:
+def _kept_token(state: StateDirectory) -> TokenFile | TokenInMemory:
+    """The token of the state directory; on a full disk one that nobody knows, so that only loopback is answered."""
     path = os.path.join(state.path, "api-token")
-    _, made = state.token()
+    try:
+        _, made = state.token()
+    except TokenNotKept as error:
+        log.error("no token kept, requests that do not come over loopback are refused", reason=error)
+        return TokenInMemory(error.token)
     if made:
         log.info("token made, for requests that do not come over loopback", path=path)
-    return path
+    return TokenFile(path)
 
 
 def _as_problem(error: web.HTTPException, request: web.Request) -> web.Response:

@@ -4,9 +4,12 @@ Exit codes: 0 well, 1 the thing checked is not well, 2 usage or configuration, 3
 """
 
 import argparse
+import errno
+import os
 import sys
 from importlib import import_module
 
+from novel_agent.cli import streams
 from novel_agent.errors import AgentError
 
 COMMANDS = {
@@ -19,10 +22,12 @@ COMMANDS = {
     "plugins": "what this build can do",
     "version": "versions of the agent, Python, the kernel and the libraries",
 }
+_OUTPUT_FAILS = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def run_command_line(arguments: list[str]) -> int:
     """Run one command; gives the exit code."""
+    streams.make_usable()
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(_usage())
         return 0 if arguments else 2
@@ -42,13 +47,22 @@ def run_command_line(arguments: list[str]) -> int:
     except AgentError as error:
         print(f"novel-agent: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        if name == "run" or error.errno not in _OUTPUT_FAILS:  # the daemon has other pipes and disks than this one
+            raise
+        return _output_failed(error)
     except KeyboardInterrupt:
         return 130
     assert isinstance(code, int)
     return code
+
+
+def _output_failed(error: OSError) -> int:
+    streams.discard(sys.stdout)
+    if error.errno == errno.EPIPE:  # whoever read it has seen enough
+        return 0
+    print(f"novel-agent: standard output: {os.strerror(error.errno or 0)}", file=sys.stderr)
+    return 1
 
 
 def _usage() -> str:

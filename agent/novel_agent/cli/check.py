@@ -31,7 +31,7 @@ def main(args: argparse.Namespace) -> int:
     if args.config or args.conf_dir:
         result = _here(args)
     else:
-        result = msgspec.convert(ask(args, f"/api/v1/inputs/{quote(args.name, safe='')}/check"), OnceResult)
+        _, result = ask(args, f"/api/v1/inputs/{quote(args.name, safe='')}/check", OnceResult)
     if args.json:
         print(json.dumps(msgspec.to_builtins(result), indent=2))
     else:
@@ -42,7 +42,9 @@ def main(args: argparse.Namespace) -> int:
 def _here(args: argparse.Namespace) -> OnceResult:
     from novel_agent.config.load import load
     from novel_agent.runtime.build import input_names
+    from novel_agent.runtime.logs import set_up
 
+    set_up("error")  # the result says what fails
     config = load(sources_of(args)).config
     known = input_names(config)
     if args.name not in known:

@@ -29,7 +29,9 @@ def main(args: argparse.Namespace) -> int:
     """Examine and print."""
     from novel_agent.config.load import load
     from novel_agent.runtime.doctor import Finding, examine
+    from novel_agent.runtime.logs import set_up
 
+    set_up("error")  # the findings say what fails
     try:
         loaded = load(sources_of(args))
         findings = [Finding("configuration", "ok", f"{len(loaded.files)} files, valid")]

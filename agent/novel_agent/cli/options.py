@@ -39,3 +39,9 @@ def add_agent_options(parser: argparse.ArgumentParser) -> None:
     """Which running agent is asked."""
     parser.add_argument("--url", help="the agent's address (default: $NOVEL_AGENT_URL, else `listen` as configured)")
     parser.add_argument("--token-file", metavar="FILE", help="file with the bearer token, where the agent wants one")
+    parser.add_argument(
+        "--ca-file",
+        metavar="FILE",
+        help="certificates to trust, PEM (default: $NOVEL_AGENT_CA_FILE, else the agent's own as configured, else the"
+        " system's)",
+    )

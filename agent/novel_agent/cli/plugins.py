@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from novel_agent import registry
@@ -33,7 +34,8 @@ def main(args: argparse.Namespace) -> int:
     if args.name:
         chosen = [plugin for plugin in plugins if plugin.name == args.name]
         if not chosen:
-            print(f"no input {args.name!r}; there are {', '.join(plugin.name for plugin in plugins)}")
+            there_are = ", ".join(plugin.name for plugin in plugins)
+            print(f"novel-agent: no input {args.name!r}; there are {there_are}", file=sys.stderr)
             return 2
         plugins = chosen
     if args.json:

@@ -5,9 +5,15 @@ and Ctrl-C stop after what is queued was delivered or eight seconds have passed;
 """
 
 import argparse
+import os
+import signal
 import sys
+from subprocess import Popen
 
+from novel_agent.cli import streams
 from novel_agent.cli.options import add_config_options, sources_of
+
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run until stopped."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon is there to reload anything
     from novel_agent.runtime import reload
 
     sources = sources_of(args)
+    # The child starts with these blocked, so that a Ctrl-C, which a terminal sends to both, is this process's to obey.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     child = reload.begin(sources)
+    _end_at_once_when_asked(child)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     # The child loads the configuration while this process imports; on two cores that is one wait, not two.
     import uvloop
 
@@ -38,8 +49,20 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def _end_at_once_when_asked(child: "Popen[bytes]") -> None:
+    """Until the daemon takes these signals over there is nothing to bring to an end but the child."""
+
+    def end(*_: object) -> None:
+        child.kill()
+        os._exit(0)
+
+    for number in _STOPS:
+        signal.signal(number, end)
+
+
 def _announce(address: str) -> None:
-    if sys.stdout.isatty():
-        print(f"Novel Engine Agent is running. Its page: {address}", flush=True)
-    else:
-        print(f"listening on {address}", flush=True)
+    text = f"Novel Engine Agent is running. Its page: {address}" if sys.stdout.isatty() else f"listening on {address}"
+    try:
+        print(text, flush=True)
+    except (OSError, ValueError):  # the log has the address too
+        streams.discard(sys.stdout)

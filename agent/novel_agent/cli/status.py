@@ -2,9 +2,6 @@
 
 import argparse
 import json
-from typing import Any
-
-import msgspec
 
 from novel_agent.cli import screen
 from novel_agent.cli.client import ask
@@ -23,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Ask and print."""
-    answer: dict[str, Any] = ask(args, "/api/v1/status")
-    status = msgspec.convert(answer, Status)
+    answer, status = ask(args, "/api/v1/status", Status)
     print(json.dumps(answer, indent=2) if args.json else describe(status, everything=args.all))
     return 0 if status.health.status == "healthy" else 1
 

@@ -124,4 +124,7 @@ def default_state_dir(environ: Mapping[str, str]) -> tuple[str, str]:
     if os.path.isabs(environ.get("XDG_STATE_HOME", "")):
         return os.path.join(environ["XDG_STATE_HOME"], "novel-engine-agent"), "environment XDG_STATE_HOME"
     home = environ.get("HOME") or os.path.expanduser("~")
+    if not os.path.isabs(home):
+        problem = "this user has no home directory to keep it in; name a directory with --state-dir"
+        raise ConfigErrors([ConfigError("default", 0, "agent.state_dir", problem)])
     return os.path.join(home, ".local/state/novel-engine-agent"), "default"

@@ -5,18 +5,21 @@ import errno
 import os
 import resource
 import socket
+import stat
 from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
 from novel_agent import registry
+from novel_agent.config.masking import mask_url
 from novel_agent.config.schema import Config, Export
-from novel_agent.errors import AgentError, OutputRejected, OutputUnavailable, StateError
+from novel_agent.errors import AgentError, OutputRejected, OutputUnavailable
 from novel_agent.model.batch import Batch
 from novel_agent.runtime.build import make_sampler
 from novel_agent.runtime.lanes import LeftBehind
-from novel_agent.state.directory import StateDirectory
+from novel_agent.runtime.supervise import Component
+from novel_agent.state.directory import holder
 
 _FEWEST_DESCRIPTORS = 4096
 _DROP_IN = "systemctl edit novel-engine-agent, and under [Service]:"
@@ -33,31 +36,53 @@ class Finding(msgspec.Struct):
 
 async def examine(config: Config) -> list[Finding]:
     """Look at everything; takes as long as the slowest destination's timeout."""
-    findings = [*_state(config), *_listen(config), *_kernel(config), *_limits()]
+    findings = [_state(config), *_listen(config), *_kernel(config), *_limits()]
     findings += await _inputs(config)
     findings += await asyncio.gather(*(_destination(export) for export in config.export))
     return findings
 
 
-def _state(config: Config) -> Iterator[Finding]:
-    assert config.agent.state_dir is not None
-    state = StateDirectory(config.agent.state_dir)
+def _state(config: Config) -> Finding:
+    """Looks without touching: what doctor made would be its user's, and often that is root."""
+    path = config.agent.state_dir
+    assert path is not None
     try:
-        state.open()
-    except StateError as error:
-        if "in use by" in str(error):
-            yield Finding("state directory", "note", str(error))
-        else:
-            yield Finding(
-                "state directory",
-                "problem",
-                str(error),
-                f"mkdir -p {state.path} && chown $USER {state.path}, or agent.state_dir elsewhere",
-            )
-        return
-    state.close()
-    free = os.statvfs(state.path)
-    yield Finding("state directory", "ok", f"{state.path} is writable, {free.f_bavail * free.f_frsize >> 20} MiB free")
+        status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            return _bad_state(path, f"{path} is not a directory")
+        if not _may(path, os.R_OK | os.W_OK | os.X_OK):
+            return _bad_state(path, f"{path} is not this user's to write")
+        lock = os.path.join(path, "lock")
+        if os.path.exists(lock) and not _may(lock, os.R_OK | os.W_OK):
+            return _bad_state(path, f"{lock} is not this user's to write", lock)
+        process = holder(path)
+    except FileNotFoundError:
+        return _state_to_be_made(path)
+    except OSError as error:
+        return _bad_state(path, f"{path}: {error.strerror}")
+    if process is not None:
+        return Finding("state directory", "note", f"{path} is in use by process {process}")
+    free = os.statvfs(path)
+    return Finding("state directory", "ok", f"{path} is writable, {free.f_bavail * free.f_frsize >> 20} MiB free")
+
+
+def _state_to_be_made(path: str) -> Finding:
+    parent = os.path.dirname(os.path.abspath(path))
+    while not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
+    if os.path.isdir(parent) and _may(parent, os.W_OK | os.X_OK):
+        return Finding("state directory", "ok", f"{path} is not there yet and can be made")
+    return _bad_state(path, f"{path} is not there, and this user may make nothing in {parent}")
+
+
+def _bad_state(path: str, says: str, changed: str | None = None) -> Finding:
+    make = f"chown {os.geteuid()} {changed}" if changed else f"mkdir -p {path} && chown {os.geteuid()} {path}"
+    fix = f"as root: {make}; or agent.state_dir elsewhere"
+    return Finding("state directory", "problem", says, fix)
+
+
+def _may(path: str, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=True)
 
 
 def _listen(config: Config) -> Iterator[Finding]:
@@ -132,9 +157,16 @@ async def _inputs(config: Config) -> list[Finding]:
     findings = [Finding("inputs", "ok", f"{up} give data, {absent} find nothing of their subject on this host")]
     for component in components:
         if component.state in {"failing", "hung"}:
-            fix = f"host.collectors.{component.name}: off, if it is not wanted"
-            findings.append(Finding(f"input {component.name}", "problem", component.reason, fix))
+            findings.append(
+                Finding(f"input {component.name}", "problem", component.reason, _way_to_do_without(component))
+            )
     return [*findings, *(Finding("input process", "note", line) for line in missing)]
+
+
+def _way_to_do_without(component: Component) -> str:
+    if component.kind == "input":  # the groups of processes, which have a section of their own
+        return "remove the section `processes`, if it is not wanted"
+    return f"host.collectors.{component.name}: off, if it is not wanted"
 
 
 async def _destination(export: Export) -> Finding:
@@ -145,12 +177,17 @@ async def _destination(export: Export) -> Finding:
         async with asyncio.timeout(export.timeout_seconds + 1):
             await output.send(Batch(export.signals[0], b"", 0))
     except OutputUnavailable as error:
-        return Finding(what, "problem", f"{export.endpoint}: {error}", "start the collector, or correct `endpoint`")
+        return Finding(what, "problem", _said(export, str(error)), "start the collector, or correct `endpoint`")
     except OutputRejected as error:
         fix = "correct `endpoint`, `protocol`, `headers` or `tls`: it answers, but not as an OTLP receiver"
-        return Finding(what, "problem", f"{export.endpoint}: {error}", fix)
+        return Finding(what, "problem", _said(export, str(error)), fix)
     except (AgentError, OSError) as error:
-        return Finding(what, "problem", f"{export.endpoint}: {str(error) or 'no answer in time'}", "correct `endpoint`")
+        return Finding(what, "problem", _said(export, str(error) or "no answer in time"), "correct `endpoint`")
     finally:
         await output.stop()
-    return Finding(what, "ok", f"{export.endpoint} takes {export.protocol}")
+    return Finding(what, "ok", f"{mask_url(export.endpoint)} takes {export.protocol}")
+
+
+def _said(export: Export, error: str) -> str:
+    """What a destination said, after its address; most errors begin with that by themselves."""
+    return error if error.startswith(("http://", "https://")) else f"{mask_url(export.endpoint)}: {error}"

@@ -5,6 +5,7 @@ result over a pipe (see `config.worker`). Secrets travel in the pipe, never in a
 """
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 
@@ -20,8 +21,9 @@ def begin(sources: Sources) -> "subprocess.Popen[bytes]":
     """Start loading; the caller has other things to import meanwhile."""
     child = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdin is not None
-    child.stdin.write(request_bytes(sources))
-    child.stdin.close()
+    with contextlib.suppress(BrokenPipeError):  # `finish` tells how the child ended
+        child.stdin.write(request_bytes(sources))
+        child.stdin.close()
     child.stdin = None
     return child
 

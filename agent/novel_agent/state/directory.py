@@ -12,12 +12,21 @@ import secrets
 from novel_agent.errors import StateError
 
 
+class TokenNotKept(StateError):  # noqa: N818 - named by what it means for the token
+    """A token was made that could not be written, as on a full disk; `token` is good for this run."""
+
+    def __init__(self, message: str, token: str) -> None:
+        super().__init__(message)
+        self.token = token
+
+
 class StateDirectory:
     """An open, locked state directory."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._lock = -1
+        self._token: str | None = None
 
     def open(self) -> None:
         """Make the directory (0700) if need be and lock it; StateError says what is in the way."""
@@ -31,14 +40,21 @@ class StateDirectory:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            holder = _pid_in(self._lock)
             self.close()
             raise StateError(
                 f"state directory {self.path} is in use by process {holder}; stop that agent, or give this one its own"
                 " with --state-dir"
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            self.close()
+            raise StateError(
+                f"state directory {self.path} cannot be locked ({error.strerror}); give one on a file system with locks"
+                " with --state-dir"
+            ) from None
+        with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def close(self) -> None:
         """Unlock; safe more than once."""
@@ -47,7 +63,7 @@ class StateDirectory:
             os.close(lock)
 
     def token(self) -> tuple[str, bool]:
-        """The API token kept in `api-token` (0640), and whether it was made just now."""
+        """The API token kept in `api-token` (0640), and whether it was made just now; TokenNotKept has one for this run."""
         path = os.path.join(self.path, "api-token")
         try:
             with open(path, encoding="ascii") as file:
@@ -58,9 +74,38 @@ class StateDirectory:
             pass
         except (OSError, UnicodeDecodeError) as error:
             raise StateError(f"{path}: cannot be read ({error}); remove it to have a new one made") from None
-        made = secrets.token_urlsafe(32)
-        write_atomically(path, made.encode() + b"\n", mode=0o640)
+        made = self._token = self._token or secrets.token_urlsafe(32)
+        try:
+            write_atomically(path, made.encode() + b"\n", mode=0o640)
+        except OSError as error:
+            raise TokenNotKept(
+                f"{path}: the token cannot be written ({error.strerror}); make room, or give another state directory with"
+                " --state-dir",
+                made,
+            ) from None
         return made, True
+
+
+def holder(path: str) -> str | None:
+    """The process that has a state directory in use, None where none has; makes and writes nothing.
+
+    OSError where the lock is there and cannot be examined.
+    """
+    try:
+        lock = os.open(os.path.join(path, "lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid_in(lock)
+    finally:
+        os.close(lock)
+    return None
+
+
+def _pid_in(lock: int) -> str:
+    return os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
 
 
 def write_atomically(path: str, content: bytes, *, mode: int = 0o600) -> None:
