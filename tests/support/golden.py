@@ -7,6 +7,10 @@ from exposition import Page, parse
 from novel_agent import registry
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "hosts"
+HOSTS = Path(__file__).parent.parent / "fixtures" / "hosts"
+
+# Stands for the recorded host's directory, which some labels hold.
+PLACE = "@HOST@"
 
 # These ask the running kernel by system calls, sockets or the bus, whatever the roots are; or are ours alone.
 LIVE = {
@@ -27,7 +31,7 @@ def comparable(page: Page) -> Page:
 
 
 def read(name: str) -> Page:
-    return parse((GOLDEN / f"{name}.prom").read_text())
+    return parse((GOLDEN / f"{name}.prom").read_text().replace(PLACE, str(HOSTS / name)))
 
 
 def write(name: str, page: Page) -> None:
@@ -45,7 +49,7 @@ def write(name: str, page: Page) -> None:
         lines.append(f"# TYPE {shown} {'untyped' if kind == 'unknown' else kind}")
         members = [(key, value) for key, value in page.series.items() if key[0] in {family, shown}]
         lines.extend(_sample(*key, value) for key, value in sorted(members, key=lambda member: sorted(member[0][1])))
-    (GOLDEN / f"{name}.prom").write_text("\n".join(lines) + "\n")
+    (GOLDEN / f"{name}.prom").write_text("\n".join(lines).replace(str(HOSTS / name), PLACE) + "\n")
 
 
 def _sample(name: str, labels: frozenset[tuple[str, str]], value: float) -> str:

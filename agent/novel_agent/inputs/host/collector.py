@@ -16,6 +16,7 @@ One reading serves both, so a scrape and an export that fall together cost one r
 no logging, times nothing, retries nothing, schedules nothing and knows no path but through its `Kernel`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Generic, TypeVar
 
@@ -31,7 +32,7 @@ class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The options of a collector that has none."""
 
 
-class HostCollector(Generic[Reading]):
+class HostCollector(ABC, Generic[Reading]):
     """One subject of the host. Not for more than one thread at a time."""
 
     name: ClassVar[str]
@@ -57,13 +58,13 @@ class HostCollector(Generic[Reading]):
     def setup(self, options: msgspec.Struct) -> None:
         """Make the file handles (`self.kernel.proc_file(…)`); touches nothing on disk, so it cannot fail."""
 
+    @abstractmethod
     def read(self) -> Reading:
         """One reading of the kernel, now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def families(self, reading: Reading) -> Sequence[Block]:
         """The reading under node_exporter's names. A family stands in one block only."""
-        raise NotImplementedError
 
     def telemetry(self, reading: Reading) -> Sequence[Block]:
         """The reading under OpenTelemetry's names; nothing where the conventions have none for it."""

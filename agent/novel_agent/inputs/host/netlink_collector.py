@@ -1,6 +1,7 @@
 """What the collectors share that ask over netlink where they can and read files elsewhere."""
 
 import socket
+from abc import abstractmethod
 from typing import ClassVar, TypeVar
 
 import msgspec
@@ -27,13 +28,13 @@ class NetlinkCollector(HostCollector[Reading]):
         self._asks: bool | None = None
         super().__init__(kernel, options)
 
+    @abstractmethod
     def ask(self) -> Reading:
         """The reading over `self.netlink`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def look(self) -> Reading:
         """The reading from files."""
-        raise NotImplementedError
 
     def read(self) -> Reading:
         if self._asks is None:

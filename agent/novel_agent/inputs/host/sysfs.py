@@ -6,6 +6,7 @@ then only reads those that exist. A value that is not a number costs its own ser
 
 import os
 import re
+from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
 from typing import ClassVar, NamedTuple
 
@@ -89,9 +90,9 @@ class DeviceCollector(HostCollector[DeviceReading]):
         """What else decides which series there are, beside the names of the devices."""
         return None
 
+    @abstractmethod
     def discover(self, names: Sequence[str]) -> Iterable[Attribute]:
         """The numeric attributes that these devices have."""
-        raise NotImplementedError
 
     def texts(self, names: Sequence[str]) -> Iterable[str]:
         """The attributes of these devices that become labels and may change while the device is there."""
