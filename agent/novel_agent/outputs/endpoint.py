@@ -178,6 +178,7 @@ def tls_context(tls: ClientTls, key: str, alpn: tuple[str, ...] = ()) -> ssl.SSL
         context = ssl.create_default_context(cafile=tls.ca_file)
     except ssl.SSLError:
         raise ConfigError(str(tls.ca_file), 0, f"{key}.ca_file", "holds no certificate in PEM form") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # where the distribution's OpenSSL would take less
     if tls.insecure_skip_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
