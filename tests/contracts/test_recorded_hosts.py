@@ -11,6 +11,7 @@ from exposition import near, parse
 import golden
 from novel_agent import registry
 from novel_agent.config.schema import Config, Host, HostPaths
+from novel_agent.inputs.host.kernel import call_directly
 from novel_agent.runtime.build import make_sampler
 from novel_agent.runtime.lanes import LeftBehind
 from novel_agent.wire.prometheus import render_text
@@ -21,7 +22,8 @@ HOSTS = Path(__file__).parent.parent / "fixtures" / "hosts"
 async def page_over(host: Path):
     paths = HostPaths(proc=f"{host}/proc", sys=f"{host}/sys", root=f"{host}/root")
     collectors = {name: name in golden.OVER_TREES for name in registry.HOST_COLLECTORS}
-    sampler = make_sampler(Config(host=Host(paths=paths, collectors=collectors)), LeftBehind())
+    config = Config(host=Host(paths=paths, collectors=collectors))
+    sampler = make_sampler(config, LeftBehind(), call_directly)
     page = render_text(sampler.families(await sampler.sample()))
     await sampler.close()
     return golden.comparable(parse(page.decode()))

@@ -201,3 +201,33 @@ async def test_close_closes_every_collector():
     await sampler.sample()
     await sampler.close()
     assert all(each.closed for each in collectors)
+
+
+async def test_a_collector_dropped_while_it_hangs_is_closed_when_it_comes_back():
+    hanging = Counting("hanging")
+    hanging.gate = threading.Event()
+    sampler = make(hanging, deadline_seconds=0.05)
+    await sampler.sample()
+    sampler.reconfigure([], 0.05)
+    assert not hanging.closed
+    assert sampler.known[0].collector is hanging
+    hanging.gate.set()
+    async with asyncio.timeout(5):
+        while not hanging.closed:
+            await asyncio.sleep(0)
+    assert sampler.known == []
+    await sampler.close()
+
+
+async def test_a_sampling_under_way_in_a_reload_does_not_show_what_was_dropped():
+    dropped = Counting("dropped")
+    dropped.gate = threading.Event()
+    sampler = make(dropped)
+    under_way = asyncio.create_task(sampler.sample())
+    await asyncio.sleep(0)
+    sampler.reconfigure([], 5.0)
+    dropped.gate.set()
+    await under_way
+    assert dropped.closed
+    assert (await sampler.sample(max_age_seconds=60.0)).outcomes == []
+    await sampler.close()

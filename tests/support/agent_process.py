@@ -21,6 +21,7 @@ class AgentProcess:
         *,
         environ: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
+        listen: Sequence[str] = ("--listen", "127.0.0.1:0"),
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.config_file = directory / "agent.yaml"
@@ -32,7 +33,7 @@ class AgentProcess:
             [
                 *within,
                 *(sys.executable, "-m", "novel_agent", "run"),
-                *("--config", str(self.config_file), "--listen", "127.0.0.1:0"),
+                *("--config", str(self.config_file), *listen),
                 *("--state-dir", str(directory / "state")),
             ],
             stdout=subprocess.PIPE,

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
@@ -21,6 +20,7 @@ from novel_agent.api.openapi import OpenApi
 from novel_agent.api.route import Handler, Route, problem
 from novel_agent.api.status import StatusResource
 from novel_agent.api.traffic import Traffic
+from novel_agent.errors import AgentError
 from novel_agent.model.metric import Block
 from novel_agent.runtime.daemon import Daemon, FrontEnd
 from novel_agent.runtime.logs import get_logger
@@ -65,14 +65,30 @@ class ApiServer:
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=self._limits.stop_seconds)
         await self._runner.setup()
         self._listener = Listener(agent.listen, self._connect, certificates, self._limits, self.traffic)
-        inherited = predecessor.release(agent.listen) if isinstance(predecessor, ApiServer) else []
-        return await self._listener.open(inherited)
+        if not isinstance(predecessor, ApiServer):
+            return await self._listener.open()
+        return await predecessor.make_way(self._listener, agent.listen)
 
-    def release(self, listen: str) -> list[socket.socket]:
-        """Accept nothing more and hand over the listening sockets, if they listen there; else []."""
-        if self._listener is None or self._agent.listen != listen:
-            return []
-        return self._listener.give_up_sockets()
+    async def make_way(self, successor: Listener, listen: str) -> str:
+        """Let another listener begin where this one is: at the same address it takes the sockets over.
+
+        At another address of the same port the two would be in each other's way, so this one closes first, and listens
+        again where the other cannot.
+        """
+        mine = self._listener
+        if mine is None:
+            return await successor.open()
+        if self._agent.listen == listen:
+            return await successor.open(mine.give_up_sockets())
+        if _port(listen) == "0" or _port(self._agent.listen) != _port(listen):
+            return await successor.open()
+        for each in mine.give_up_sockets():
+            each.close()
+        try:
+            return await successor.open()
+        except AgentError:
+            await mine.open()
+            raise
 
     def _make_access(self) -> Access:
         agent = self._agent
@@ -175,6 +191,10 @@ def _routes(daemon: Daemon, closing: asyncio.Event) -> list[Route]:
         *page.routes(),
     ]
     return [*routes, *OpenApi(routes).routes()]
+
+
+def _port(listen: str) -> str:
+    return listen.rpartition(":")[2]
 
 
 def _kept_token(state: StateDirectory) -> TokenFile | TokenInMemory:

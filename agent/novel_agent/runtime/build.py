@@ -86,15 +86,13 @@ def _reserve_names(collectors: Sequence[Any]) -> None:
             )
 
 
-def make_sampler(config: Config, left_behind: LeftBehind, only: str | None = None) -> HostSampler:
+def make_sampler(config: Config, left_behind: LeftBehind, isolate: Isolate, only: str | None = None) -> HostSampler:
     """The host sampler with everything, or the one thing, it samples."""
     return HostSampler(
-        make_watched(config, isolation(config, left_behind), only),
-        deadline_seconds=config.host.deadline_seconds,
-        left_behind=left_behind,
+        make_watched(config, isolate, only), deadline_seconds=config.host.deadline_seconds, left_behind=left_behind
     )
 
 
-def isolation(config: Config, left_behind: LeftBehind) -> Isolation:
+def make_isolation(config: Config, left_behind: LeftBehind) -> Isolation:
     """Where collectors make calls that may never return."""
     return Isolation("mounts", left_behind, config.host.deadline_seconds)

@@ -19,7 +19,7 @@ from novel_agent.config.model import Loaded, Sources
 from novel_agent.errors import AgentError, ConfigErrors
 from novel_agent.model.metric import Block
 from novel_agent.runtime.budget import CHECK_SECONDS, BudgetWatch
-from novel_agent.runtime.build import input_names, isolation, make_sampler, make_watched
+from novel_agent.runtime.build import input_names, make_isolation, make_sampler, make_watched
 from novel_agent.runtime.forward import Forwarding
 from novel_agent.runtime.health import assess
 from novel_agent.runtime.lanes import LeftBehind
@@ -81,7 +81,8 @@ class Daemon:
         self.state = StateDirectory(state_path(loaded))
         self.supervisor = Supervisor()
         self.left_behind = LeftBehind()
-        self.sampler: HostSampler = make_sampler(loaded.config, self.left_behind)
+        self._isolate = make_isolation(loaded.config, self.left_behind)
+        self.sampler: HostSampler = make_sampler(loaded.config, self.left_behind, self._isolate)
         self.budget = BudgetWatch(loaded.config.agent.budget)
         self.forwarding = Forwarding(self.supervisor, self.left_behind)
         self.self_stats = SelfStats()
@@ -107,7 +108,8 @@ class Daemon:
             self.state.close()
 
     async def _start(self) -> None:
-        await self.forwarding.configure(self.loaded.config)
+        config = self.loaded.config
+        await self.forwarding.commit(config, await self.forwarding.prepare(config))
         await self._start_front_end()
         self.supervisor.start("export schedule", self._export)
         self.supervisor.start("budget", self._watch_budget)
@@ -131,8 +133,8 @@ class Daemon:
 
     async def _shut_down(self) -> None:
         self.ready = False
-        self._notifier.stopping()
         await self._end_reloads()
+        self._notifier.stopping()
         for name in ("export schedule", "reload", "budget"):
             await self.supervisor.stop(name)
         await self.forwarding.drain(DRAIN_SECONDS)
@@ -140,6 +142,7 @@ class Daemon:
             await self._front_end.stop()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await self.sampler.close()
+        self._isolate.close()
         await self.forwarding.stop()
         await self.supervisor.stop_all()
         log.info("stopped")
@@ -208,9 +211,11 @@ class Daemon:
 
     async def _reload_in_turn(self) -> None:
         async with self._reload_lock:
+            self._refuse_when_stopping()
             self._notifier.reloading()
             try:
                 loaded = await load_again(self._sources)
+                self._refuse_when_stopping()
                 await self._put_in_force(loaded)
             except AgentError as error:
                 self._refuse(error)
@@ -221,6 +226,10 @@ class Daemon:
                 raise
             finally:
                 self._notifier.ready(self._one_line())
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stop.is_set():
+            raise AgentError("the agent is stopping")
 
     async def _end_reloads(self) -> None:
         """Give a reload under way a moment to finish, then cancel it."""
@@ -240,24 +249,25 @@ class Daemon:
 
     async def _put_in_force(self, loaded: Loaded) -> None:
         """What can fail comes first, and leaves everything as it was; each part compares with what is running."""
-        before, self.loaded = self.loaded, loaded
+        config, before = loaded.config, self.loaded
+        fresh = await self.forwarding.prepare(config)
         try:
+            watched = make_watched(config, self._isolate, existing=self.sampler.known)
+            self.loaded = loaded
             if _listening(loaded) != self._listening:
                 await self._start_front_end()
-            await self.forwarding.configure(loaded.config)
-        except AgentError:
+        except BaseException:
             self.loaded = before
-            if _listening(before) != self._listening:
-                await self._start_front_end()
+            await self.forwarding.discard(fresh)
             raise
-        config = loaded.config
+        await self.forwarding.commit(config, fresh)
         set_up(config.agent.log_level)
-        isolate = isolation(config, self.left_behind)
-        self.sampler.reconfigure(
-            make_watched(config, isolate, existing=self.sampler.watched), config.host.deadline_seconds
-        )
-        if config.agent.budget != self.budget.budget:
-            self.budget.budget = config.agent.budget
+        self._isolate.keep_within(config.host.deadline_seconds)
+        self.sampler.reconfigure(watched, config.host.deadline_seconds)
+        self.budget.budget = config.agent.budget
+        if config.host.interval_seconds != before.config.host.interval_seconds:
+            await self.supervisor.stop("export schedule")  # it may be asleep for as long as the old interval
+            self.supervisor.start("export schedule", self._export)
         self.config_status = ConfigStatus(loaded.files, time.time(), loaded.notices, True, time.time(), [])
         if state_path(loaded) != self.state.path:
             self.config_status.notices = [*loaded.notices, "agent.state_dir: a new value needs a restart"]

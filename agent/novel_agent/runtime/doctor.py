@@ -16,7 +16,7 @@ from novel_agent.config.masking import mask_url
 from novel_agent.config.schema import Config, Export
 from novel_agent.errors import AgentError, OutputRejected, OutputUnavailable
 from novel_agent.model.batch import Batch
-from novel_agent.runtime.build import make_sampler
+from novel_agent.runtime.build import make_isolation, make_sampler
 from novel_agent.runtime.lanes import LeftBehind
 from novel_agent.runtime.supervise import Component
 from novel_agent.state.directory import holder
@@ -145,13 +145,16 @@ def _limits() -> Iterator[Finding]:
 
 
 async def _inputs(config: Config) -> list[Finding]:
-    sampler = make_sampler(config, LeftBehind())
+    left_behind = LeftBehind()
+    isolate = make_isolation(config, left_behind)
+    sampler = make_sampler(config, left_behind, isolate)
     try:
         await sampler.sample()
         components = [watched.component for watched in sampler.watched]
         missing = [line for each in sampler.watched for line in getattr(each.collector, "missing", ())]
     finally:
         await sampler.close()
+        isolate.close()
     up = sum(component.state == "up" for component in components)
     absent = sum(component.state == "no data" for component in components)
     findings = [Finding("inputs", "ok", f"{up} give data, {absent} find nothing of their subject on this host")]

@@ -6,6 +6,7 @@ has a few seconds to deliver what it holds, and what it could not deliver stays 
 """
 
 import asyncio
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -14,7 +15,6 @@ from urllib.parse import urlsplit
 
 from novel_agent import registry
 from novel_agent.config.schema import Config, Export
-from novel_agent.errors import AgentError
 from novel_agent.inputs.resource import UNKNOWN_SERVICE, Surroundings, detect_resource
 from novel_agent.model.batch import Batch, Signal
 from novel_agent.model.metric import Block, Family, ShapeMemo
@@ -61,21 +61,24 @@ _PER_DESTINATION = (
 )  # fmt: skip
 
 
+_serial = itertools.count(1)
+
+
 class Destination:
-    """One configured export and the exporter that serves it; `before` is the one whose place it takes."""
+    """One configured export and the exporter that serves it; `before` is the one whose place it takes.
+
+    `task_name` is its own among all there ever are: one that leaves and one that comes may have the same name for a while.
+    """
 
     def __init__(self, export: Export, before: "Destination | None" = None) -> None:
         self.export = export
+        self.before = before
+        self.task_name = f"export {export.name} #{next(_serial)}"
         output = registry.load(registry.OUTPUTS[export.type])(export)
         self.queue: MemoryQueue = before.queue if before is not None else MemoryQueue(export.queue.size_bytes)
         self.exporter = Exporter(export.name, output, self.queue, signals=export.signals)
         if before is not None:
             self.exporter.statistics = before.exporter.statistics
-
-    @property
-    def task_name(self) -> str:
-        """Under which the supervisor runs it."""
-        return f"export {self.export.name}"
 
 
 class Forwarding:
@@ -95,26 +98,42 @@ class Forwarding:
         self._missed = 0
         self._shapes = ShapeMemo()
 
-    async def configure(self, config: Config) -> None:
-        """Make the destinations those of this configuration. AgentError, and all as before, where one cannot be made."""
-        wanted = {export.name: export for export in config.export}
-        fresh = {
-            name: Destination(export, self._destinations.get(name))
-            for name, export in wanted.items()
-            if name not in self._destinations or self._destinations[name].export != export
-        }
-        await _start_all(list(fresh.values()))
+    async def prepare(self, config: Config) -> "list[Destination]":
+        """Make and start what a configuration wants and is not there yet. AgentError, and nothing changed, where one cannot be.
+
+        `commit` puts them in place; `discard` is for when it does not come to that.
+        """
+        fresh = [
+            Destination(export, self._destinations.get(export.name))
+            for export in config.export
+            if export.name not in self._destinations or self._destinations[export.name].export != export
+        ]
+        for index, destination in enumerate(fresh):
+            try:
+                await destination.exporter.output.start()
+            except BaseException:
+                await self.discard(fresh[:index])
+                raise
+        return fresh
+
+    async def discard(self, fresh: "Sequence[Destination]") -> None:
+        """Let go of what `prepare` made."""
+        await asyncio.gather(*(destination.exporter.output.stop() for destination in fresh))
+
+    async def commit(self, config: Config, fresh: "Sequence[Destination]") -> None:
+        """Make the destinations those of this configuration; cannot fail."""
         await self._describe(config)
+        wanted = [export.name for export in config.export]
         for name in [name for name in self._destinations if name not in wanted]:
             self._take_down(self._destinations.pop(name))
-        for name, destination in fresh.items():
-            await self._put_in_place(name, destination)
+        for destination in fresh:
+            await self._put_in_place(destination)
         self._destinations = {name: self._destinations[name] for name in wanted}
 
-    async def _put_in_place(self, name: str, destination: Destination) -> None:
+    async def _put_in_place(self, destination: Destination) -> None:
         """Hand the queue over: what waits goes out under the new settings, and what is on its way is sent again."""
-        before = self._destinations.get(name)
-        self._destinations[name] = destination
+        before, destination.before = destination.before, None
+        self._destinations[destination.export.name] = destination
         if before is not None:
             await self._supervisor.stop(before.task_name)
             await before.exporter.output.stop()
@@ -123,17 +142,17 @@ class Forwarding:
 
     def _take_down(self, destination: Destination) -> None:
         """A destination nobody wants any more delivers what it holds, within a deadline, beside the others."""
-        self._leaving[destination.export.name] = destination
-        self._run_beside(self._let_go(destination), f"leaving {destination.export.name}")
+        self._leaving[destination.task_name] = destination
+        self._run_beside(self._let_go(destination), f"leaving: {destination.task_name}")
 
     async def _let_go(self, destination: Destination) -> None:
         try:
             await destination.exporter.drain(CHANGE_SECONDS)
+        finally:
+            self._leaving.pop(destination.task_name, None)
+            self._lost_by_gone.update(_dropped([destination]))
             await self._supervisor.stop(destination.task_name)
             await destination.exporter.output.stop()
-        finally:
-            self._leaving.pop(destination.export.name, None)
-            self._lost_by_gone.update(_dropped([destination]))
 
     def _run_beside(self, work: Coroutine[object, object, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -229,23 +248,16 @@ class Forwarding:
         return [
             Block(shape, [row[index] for index in range(len(_PER_DESTINATION)) for row in rows]),
             self._counted("sent", SENT, _sent(destinations)),
-            self._counted("dropped", DROPPED, self._lost_by_gone + Counter(_dropped(destinations))),
+            self._counted("dropped", DROPPED, self._lost_by_gone + self._lost(destinations)),
             Block(missed, (self._missed,)),
         ]
+
+    def _lost(self, destinations: Sequence[Destination]) -> Counter[tuple[str, ...]]:
+        return Counter(_dropped(destinations)) + Counter(_dropped(list(self._leaving.values())))
 
     def _counted(self, slot: str, family: Family, counts: Mapping[tuple[str, ...], int]) -> Block:
         shape = self._shapes.get(slot, tuple(counts), lambda: [family.series(*labels) for labels in counts])
         return Block(shape, list(counts.values()))
-
-
-async def _start_all(destinations: Sequence[Destination]) -> None:
-    """Start every output, or none."""
-    for index, destination in enumerate(destinations):
-        try:
-            await destination.exporter.output.start()
-        except AgentError:
-            await asyncio.gather(*(started.exporter.output.stop() for started in destinations[:index]))
-            raise
 
 
 class _Description(NamedTuple):

@@ -168,7 +168,7 @@ class Isolation:
     def __init__(self, name: str, left_behind: LeftBehind, within_seconds: float = 5.0) -> None:
         self._name = name
         self._left_behind = left_behind
-        self._longest_seconds = 0.3 * within_seconds
+        self.keep_within(within_seconds)
         self._lane = Lane(name)
 
     def __call__(
@@ -194,6 +194,10 @@ class Isolation:
                 outcomes.append(None)
                 deadline_seconds = max(deadline_seconds / 2, min(deadline_seconds, _SHORTEST_ISOLATED_SECONDS))
         return outcomes
+
+    def keep_within(self, within_seconds: float) -> None:
+        """The caller's own deadline is this from now on."""
+        self._longest_seconds = 0.3 * within_seconds
 
     def close(self) -> None:
         """Let the thread end."""

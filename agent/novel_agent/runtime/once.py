@@ -7,7 +7,7 @@ import msgspec
 
 from novel_agent.config.schema import Config
 from novel_agent.model.metric import Block
-from novel_agent.runtime.build import make_sampler
+from novel_agent.runtime.build import make_isolation, make_sampler
 from novel_agent.runtime.lanes import LeftBehind
 from novel_agent.runtime.sampling import HostSampler, Outcome
 from novel_agent.runtime.supervise import Component
@@ -27,13 +27,16 @@ class OnceResult(msgspec.Struct):
 
 async def run_once(config: Config, name: str, left_behind: LeftBehind | None = None) -> OnceResult:
     """Build the input as configured, read it twice (some figures are differences), and give the second reading."""
-    sampler = make_sampler(config, left_behind or LeftBehind(), only=name)
+    left_behind = left_behind or LeftBehind()
+    isolate = make_isolation(config, left_behind)
+    sampler = make_sampler(config, left_behind, isolate, only=name)
     try:
         sampler.telemetry(await sampler.sample())
         await asyncio.sleep(0.1)
         return result_of(sampler, (await sampler.sample(max_age_seconds=0.0)).outcomes[0])
     finally:
         await sampler.close()
+        isolate.close()
 
 
 def still_hung(component: Component) -> OnceResult:

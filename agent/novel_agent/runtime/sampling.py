@@ -118,10 +118,15 @@ class HostSampler:
         """The last sample, however old."""
         return self._latest
 
+    @property
+    def known(self) -> list[Watched]:
+        """What is watched, and what no longer is but hangs: it may be wanted again before its call has come back."""
+        return [*self.watched, *self._retired]
+
     def reconfigure(self, watched: Sequence[Watched], deadline_seconds: float) -> None:
         """Watch these from now on. Those that are dropped are closed when no sampling uses them any more."""
         kept = set(map(id, watched))
-        self._retired += [each for each in self.watched if id(each) not in kept]
+        self._retired = [each for each in (*self.watched, *self._retired) if id(each) not in kept]
         self.watched = list(watched)
         self._deadline_seconds = deadline_seconds
         self._latest = None
@@ -132,7 +137,7 @@ class HostSampler:
         for watched in self._retired:
             if not watched.hung:
                 watched.collector.close()
-        self._retired.clear()
+        self._retired = [watched for watched in self._retired if watched.hung]
 
     async def sample(self, max_age_seconds: float = SHARED_SECONDS) -> Sample:
         """A sample at most this old. Cancelling one caller leaves the sampling to the others."""
@@ -151,8 +156,10 @@ class HostSampler:
                 id(watched): self._note(watched, outcome, at, began)
                 for watched, outcome in zip(due, outcomes, strict=True)
             }
-            self._latest = Sample(at, began, [fresh.get(id(each)) or self._skipped(each) for each in every])
-            return self._latest
+            sample = Sample(at, began, [fresh.get(id(each)) or self._skipped(each) for each in every])
+            if every is self.watched:
+                self._latest = sample
+            return sample
         finally:
             self._under_way = None
             self._close_retired()
@@ -204,6 +211,8 @@ class HostSampler:
 
     def _came_back(self, watched: Watched) -> None:
         watched.hung = False
+        if watched in self._retired and self._under_way is None:
+            self._close_retired()
         log.info("collector came back", collector=watched.component.name)
 
     def _skipped(self, watched: Watched) -> Outcome:
@@ -253,6 +262,6 @@ class HostSampler:
         if self._under_way is not None:
             await asyncio.wait({self._under_way})
         self._lane.close()
-        for watched in self.watched:
+        for watched in self.known:
             if not watched.hung:
                 watched.collector.close()

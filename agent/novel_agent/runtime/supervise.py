@@ -84,7 +84,8 @@ class Supervisor:
         self.components: dict[str, Component] = {}
 
     def start(self, name: str, run: Callable[[], Awaitable[None]]) -> Component:
-        """Run a task under this name until it returns or is stopped."""
+        """Run a task under this name, which none has at the moment, until it returns or is stopped."""
+        assert name not in self._tasks
         component = self.components[name] = Component(name, "task")
         self._tasks[name] = asyncio.create_task(self._keep_running(component, run), name=name)
         return component
