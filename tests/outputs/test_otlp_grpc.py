@@ -707,7 +707,9 @@ async def test_frames_larger_than_the_default_are_used_where_the_server_takes_th
     assert destination.calls[1].raw == payload
 
 
-async def test_a_server_that_pings_without_end_and_reads_nothing_is_left(output):
+async def test_a_server_that_pings_without_end_and_reads_nothing_is_left(output, monkeypatch):
+    monkeypatch.setattr("novel_agent.outputs.grpc_client._LARGEST_UNREAD_BYTES", 32 << 10)
+
     async def flood(reader, writer):
         writer.write(frame(4, 0, b"") + frame(6, 0, bytes(8)) * 60_000)
         with contextlib.suppress(ConnectionError):
@@ -717,7 +719,8 @@ async def test_a_server_that_pings_without_end_and_reads_nothing_is_left(output)
         writer.close()
 
     async with await asyncio.start_server(flood, "127.0.0.1", 0) as server:
-        otlp = await output(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", protocol="grpc")
+        endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        otlp = await output(endpoint, protocol="grpc", timeout_seconds=60.0)
         with pytest.raises(OutputUnavailable, match="sends frames to answer and reads no answers"):
             await otlp.send(EMPTY)
 
