@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from novel_agent.api import traffic
 from novel_agent.config.collectors import registered_rows
 from novel_agent.config.reference import generated_files
 from novel_agent.model.metric import Family
 from novel_agent.runtime import budget, forward, sampling, selfstats
 from novel_agent.runtime.catalogue import reference
+from novel_agent.serving import traffic
 
 ROOT = Path(__file__).parent.parent
 ABOUT_ITSELF = (selfstats, budget, forward, sampling, traffic)

@@ -12,11 +12,11 @@ import pytest
 import uvloop
 
 from novel_agent import registry
-from novel_agent.api.limits import Limits
 from novel_agent.api.server import ApiServer
 from novel_agent.config.model import Loaded, Sources
 from novel_agent.config.schema import Agent, Config, Host
 from novel_agent.runtime.daemon import Daemon
+from novel_agent.serving.limits import Limits
 
 DEADLINE_SECONDS = 10.0
 

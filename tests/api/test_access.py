@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from novel_agent.api.access import TokenFile, host_named, is_loopback, own_names
-from novel_agent.api.limits import Limits
 from novel_agent.errors import ConfigError
+from novel_agent.serving.access import TokenFile, host_named, is_loopback, own_names
+from novel_agent.serving.limits import Limits
 
 from .conftest import Running, Start, until
 

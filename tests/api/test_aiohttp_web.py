@@ -3,7 +3,7 @@ import sys
 
 SCRIPT = """
 import sys
-from novel_agent.api.aiohttp_web import web
+from novel_agent.serving.aiohttp_web import web
 assert web.Application
 assert "aiohttp.client" not in sys.modules
 assert "aiohttp.connector" not in sys.modules
@@ -26,6 +26,6 @@ def test_the_server_comes_without_the_client_until_somebody_asks_for_it() -> Non
 
 
 def test_a_package_that_was_loaded_before_is_used_as_it_is() -> None:
-    script = "import aiohttp\nfrom novel_agent.api.aiohttp_web import web\nassert web is aiohttp.web\nprint('well')"
+    script = "import aiohttp\nfrom novel_agent.serving.aiohttp_web import web\nassert web is aiohttp.web\nprint('well')"
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("well\n", "")

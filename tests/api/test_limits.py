@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from novel_agent.api.limits import Limits
+from novel_agent.serving.limits import Limits
 
 from .conftest import DEADLINE_SECONDS, Reply, Running, Start, until
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from novel_agent.api.limits import Limits
-from novel_agent.api.listener import Listener
 from novel_agent.config.schema import ServerTls
 from novel_agent.errors import ConfigError, StateError
+from novel_agent.serving.limits import Limits
+from novel_agent.serving.listener import Listener
 
 from .conftest import DEADLINE_SECONDS, Start, until
 

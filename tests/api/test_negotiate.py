@@ -1,6 +1,6 @@
 import pytest
 
-from novel_agent.api.negotiate import media_type, takes_gzip
+from novel_agent.serving.negotiate import media_type, takes_gzip
 
 TEXT = "text/plain;version=0.0.4"
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"

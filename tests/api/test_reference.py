@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from novel_agent.api.limits import Limits
-from novel_agent.api.route import ERROR_TYPES
-from novel_agent.api.traffic import REFUSED, REQUESTS, SECONDS, Traffic
+from novel_agent.serving.limits import Limits
+from novel_agent.serving.route import ERROR_TYPES
+from novel_agent.serving.traffic import REFUSED, REQUESTS, SECONDS, Traffic
 
 from .conftest import Running
 

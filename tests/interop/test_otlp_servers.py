@@ -24,8 +24,8 @@ from novel_agent.model.metric import Block, Family, Shape
 from novel_agent.model.resource import Resource
 from novel_agent.outputs.otlp import OtlpOutput
 from novel_agent.runtime.exporting import Exporter
-from novel_agent.runtime.queue import MemoryQueue
 from novel_agent.runtime.retry import Backoff
+from novel_agent.state.queue import MemoryQueue
 from novel_agent.wire.otlp import StartTimes, encode_metrics, encode_resource
 
 pytestmark = pytest.mark.interop

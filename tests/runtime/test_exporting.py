@@ -9,8 +9,8 @@ from novel_agent.errors import OutputRejected, OutputUnavailable
 from novel_agent.model.batch import Batch
 from novel_agent.outputs.output import Delivered
 from novel_agent.runtime.exporting import Exporter
-from novel_agent.runtime.queue import MemoryQueue
 from novel_agent.runtime.retry import Backoff
+from novel_agent.state.queue import MemoryQueue
 
 NOW = 1_700_000_000.0
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from novel_agent.logs import get_logger
 from novel_agent.runtime import logs
 
 
@@ -21,7 +22,7 @@ def stream():
 
 def test_a_line_is_time_level_part_event_and_details(stream):
     logs.set_up("info", stream)
-    logs.get_logger("export").info("delivered again", destination="central", after_seconds=31.5)
+    get_logger("export").info("delivered again", destination="central", after_seconds=31.5)
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO export: delivered again destination=central after_seconds=31.500\n",
         stream.getvalue(),
@@ -30,21 +31,21 @@ def test_a_line_is_time_level_part_event_and_details(stream):
 
 def test_values_that_need_it_are_quoted_on_one_line(stream):
     logs.set_up("info", stream)
-    logs.get_logger("x").info("event", text='two "words"\nand a line')
+    get_logger("x").info("event", text='two "words"\nand a line')
     assert stream.getvalue().endswith(r'text="two \"words\"\nand a line"' + "\n")
 
 
 def test_levels_below_the_set_one_are_silent(stream):
     logs.set_up("warning", stream)
-    logs.get_logger("x").info("quiet")
-    logs.get_logger("x").debug("quiet")
+    get_logger("x").info("quiet")
+    get_logger("x").debug("quiet")
     assert stream.getvalue() == ""
 
 
 def test_a_repeated_warning_is_held_back_and_counted(stream):
     now = [0.0]
     logs.set_up("info", stream, now=lambda: now[0])
-    log = logs.get_logger("x")
+    log = get_logger("x")
     for _ in range(5):
         log.warning("again", host="a")
     log.warning("again", host="b")
@@ -57,5 +58,5 @@ def test_a_repeated_warning_is_held_back_and_counted(stream):
 def test_under_systemd_lines_carry_the_priority_and_no_time(monkeypatch, capsys, stream):
     monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
     logs.set_up("info")
-    logs.get_logger("x").error("lost", items=3)
+    get_logger("x").error("lost", items=3)
     assert capsys.readouterr().err == "<3>x: lost items=3\n"

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from novel_agent.api.aiohttp_web import web
-from novel_agent.api.route import JSON, TEXT, Answer, Problem, Route, answer, problem, words
 from novel_agent.errors import AgentError, ConfigErrors
 from novel_agent.runtime.daemon import Daemon
+from novel_agent.serving.aiohttp_web import web
+from novel_agent.serving.route import JSON, TEXT, Answer, Problem, Route, answer, problem, words
 
 _MOVING = "the server closes before the reload has ended"
 

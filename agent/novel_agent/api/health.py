@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from novel_agent import __version__
-from novel_agent.api.aiohttp_web import web
-from novel_agent.api.negotiate import media_type
-from novel_agent.api.route import JSON, Answer, Problem, Route, answer, problem
 from novel_agent.runtime.daemon import Daemon
 from novel_agent.runtime.status import HealthCheck
+from novel_agent.serving.aiohttp_web import web
+from novel_agent.serving.negotiate import media_type
+from novel_agent.serving.route import JSON, Answer, Problem, Route, answer, problem
 
 HEALTH_JSON = "application/health+json"
 

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from novel_agent.api.aiohttp_web import web
-from novel_agent.api.route import JSON, Answer, Problem, Route, answer, problem
 from novel_agent.runtime.daemon import Daemon
 from novel_agent.runtime.once import OnceResult
+from novel_agent.serving.aiohttp_web import web
+from novel_agent.serving.route import JSON, Answer, Problem, Route, answer, problem
 
 
 class InputsResource:

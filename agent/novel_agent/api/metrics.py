@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 
 from isal import isal_zlib
 
-from novel_agent.api.aiohttp_web import web
-from novel_agent.api.negotiate import media_type, takes_gzip
-from novel_agent.api.route import BASE_HEADERS, Answer, Route
 from novel_agent.model.metric import Block
 from novel_agent.runtime.daemon import Daemon
 from novel_agent.runtime.sampling import Sample
+from novel_agent.serving.aiohttp_web import web
+from novel_agent.serving.negotiate import media_type, takes_gzip
+from novel_agent.serving.route import BASE_HEADERS, Answer, Route
 from novel_agent.wire.prometheus import OPENMETRICS_CONTENT_TYPE, TEXT_CONTENT_TYPE, render_openmetrics, render_text
 
 _SHARED_SECONDS = 1.0

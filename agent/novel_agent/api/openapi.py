@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from novel_agent import __version__
-from novel_agent.api.aiohttp_web import web
-from novel_agent.api.route import JSON, Answer, Problem, Route, answer
+from novel_agent.serving.aiohttp_web import web
+from novel_agent.serving.route import JSON, Answer, Problem, Route, answer
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _SHARED_ANSWERS = {

@@ -4,8 +4,8 @@ import os
 import zlib
 from functools import partial
 
-from novel_agent.api.aiohttp_web import web
-from novel_agent.api.route import BASE_HEADERS, Answer, Route
+from novel_agent.serving.aiohttp_web import web
+from novel_agent.serving.route import BASE_HEADERS, Answer, Route
 
 _DIRECTORY = os.path.join(os.path.dirname(__file__), "web")
 FILES = {

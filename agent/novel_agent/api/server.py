@@ -7,23 +7,23 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from novel_agent.api import page
-from novel_agent.api.access import Access, TokenFile, TokenInMemory, host_named, own_names
-from novel_agent.api.aiohttp_web import web
-from novel_agent.api.connection import Connection
 from novel_agent.api.control import Control
 from novel_agent.api.health import HealthResource
 from novel_agent.api.inputs import InputsResource
-from novel_agent.api.limits import Limits
-from novel_agent.api.listener import Certificates, Listener
 from novel_agent.api.metrics import Metrics
 from novel_agent.api.openapi import OpenApi
-from novel_agent.api.route import Handler, Route, problem
 from novel_agent.api.status import StatusResource
-from novel_agent.api.traffic import Traffic
 from novel_agent.errors import AgentError
+from novel_agent.logs import get_logger
 from novel_agent.model.metric import Block
 from novel_agent.runtime.daemon import Daemon, FrontEnd
-from novel_agent.runtime.logs import get_logger
+from novel_agent.serving.access import Access, TokenFile, TokenInMemory, host_named, own_names
+from novel_agent.serving.aiohttp_web import web
+from novel_agent.serving.connection import Connection
+from novel_agent.serving.limits import Limits
+from novel_agent.serving.listener import Certificates, Listener
+from novel_agent.serving.route import Handler, Route, problem
+from novel_agent.serving.traffic import Traffic
 from novel_agent.state.directory import StateDirectory, TokenNotKept
 
 log = get_logger("api")

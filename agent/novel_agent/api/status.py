@@ -1,9 +1,9 @@
 """`GET /api/v1/status` and `/api/v1/system/overview`: what runs and at what cost, and the host at a glance."""
 
-from novel_agent.api.aiohttp_web import web
-from novel_agent.api.route import JSON, Answer, Route, answer
 from novel_agent.runtime.daemon import Daemon
 from novel_agent.runtime.status import Overview, Status
+from novel_agent.serving.aiohttp_web import web
+from novel_agent.serving.route import JSON, Answer, Route, answer
 
 
 class StatusResource:

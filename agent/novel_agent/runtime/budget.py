@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from novel_agent.config.schema import Budget
+from novel_agent.logs import get_logger
 from novel_agent.model.metric import Block, Family, ShapeMemo
-from novel_agent.runtime.logs import get_logger
 from novel_agent.runtime.selfstats import Cost
 
 log = get_logger("budget")

@@ -17,6 +17,7 @@ from typing import Protocol
 from novel_agent import __version__
 from novel_agent.config.model import Loaded, Sources
 from novel_agent.errors import AgentError, ConfigErrors
+from novel_agent.logs import get_logger
 from novel_agent.model.metric import Block
 from novel_agent.runtime.budget import CHECK_SECONDS, BudgetWatch
 from novel_agent.runtime.build import input_names, make_isolation, make_sampler, make_watched
@@ -24,7 +25,7 @@ from novel_agent.runtime.forward import Forwarding
 from novel_agent.runtime.health import assess
 from novel_agent.runtime.lanes import LeftBehind
 from novel_agent.runtime.lifecycle import Signals, keep_watchdog_fed, raise_descriptor_limit
-from novel_agent.runtime.logs import get_logger, set_up
+from novel_agent.runtime.logs import set_up
 from novel_agent.runtime.once import OnceResult, run_once, still_hung
 from novel_agent.runtime.overview import Snapshot, overview
 from novel_agent.runtime.reload import load_again

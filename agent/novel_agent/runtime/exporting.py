@@ -13,11 +13,11 @@ from typing import Literal
 import msgspec
 
 from novel_agent.errors import OutputRejected, OutputUnavailable
+from novel_agent.logs import get_logger
 from novel_agent.model.batch import SIGNALS, Batch, Signal
 from novel_agent.outputs.output import Delivered, Output
-from novel_agent.runtime.logs import get_logger
-from novel_agent.runtime.queue import BatchQueue, Lease
 from novel_agent.runtime.retry import Backoff
+from novel_agent.state.queue import BatchQueue, Lease
 
 SHUTDOWN, PARTIAL, FAULT = "shutdown", "partial_success", "fault"
 """Reasons of drops, beside what an OutputRejected names."""

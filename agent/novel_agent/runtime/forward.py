@@ -16,18 +16,18 @@ from urllib.parse import urlsplit
 from novel_agent import registry
 from novel_agent.config.schema import Config, Export
 from novel_agent.inputs.resource import UNKNOWN_SERVICE, Surroundings, detect_resource
+from novel_agent.logs import get_logger
 from novel_agent.model.batch import Batch, Signal
 from novel_agent.model.metric import Block, Family, ShapeMemo
 from novel_agent.model.resource import Resource
 from novel_agent.runtime.build import kernel_of
 from novel_agent.runtime.exporting import Exporter
 from novel_agent.runtime.lanes import AsyncLane, LeftBehind
-from novel_agent.runtime.logs import get_logger
-from novel_agent.runtime.queue import MemoryQueue
 from novel_agent.runtime.sampling import SHARED_SECONDS, HostSampler, Sample
 from novel_agent.runtime.schedule import ticks
 from novel_agent.runtime.status import DestinationStatus
 from novel_agent.runtime.supervise import Supervisor
+from novel_agent.state.queue import MemoryQueue
 from novel_agent.wire.otlp import StartTimes, encode_metrics, encode_resource
 
 log = get_logger("forward")

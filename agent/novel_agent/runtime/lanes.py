@@ -24,7 +24,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from novel_agent.runtime.logs import get_logger
+from novel_agent.logs import get_logger
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -5,7 +5,7 @@ import resource
 import signal
 from collections.abc import Callable
 
-from novel_agent.runtime.logs import get_logger
+from novel_agent.logs import get_logger
 from novel_agent.runtime.sdnotify import Notifier
 
 log = get_logger("lifecycle")

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from novel_agent.errors import AgentError, NoData
+from novel_agent.logs import get_logger
 from novel_agent.model.metric import Block, Family, ShapeMemo
 from novel_agent.runtime.lanes import AsyncLane, LeftBehind
-from novel_agent.runtime.logs import get_logger
 from novel_agent.runtime.supervise import Component
 
 log = get_logger("host")

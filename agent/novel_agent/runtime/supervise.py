@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from novel_agent.runtime.logs import get_logger
+from novel_agent.logs import get_logger
 
 State = Literal["idle", "up", "no data", "failing", "hung", "resting", "restarting", "stopped"]
 

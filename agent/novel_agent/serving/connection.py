@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from novel_agent.api.aiohttp_web import web
-from novel_agent.api.limits import Limits
-from novel_agent.api.route import error_type, problem
-from novel_agent.api.traffic import Traffic
-from novel_agent.runtime.logs import get_logger
+from novel_agent.logs import get_logger
+from novel_agent.serving.aiohttp_web import web
+from novel_agent.serving.limits import Limits
+from novel_agent.serving.route import error_type, problem
+from novel_agent.serving.traffic import Traffic
 
 log = get_logger("api")
 

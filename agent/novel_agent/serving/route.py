@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from novel_agent.api.aiohttp_web import web
+from novel_agent.serving.aiohttp_web import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from novel_agent.model.batch import Batch
-from novel_agent.runtime.queue import MemoryQueue
+from novel_agent.state.queue import MemoryQueue
 
 
 def batch(text, signal="metrics", items=None):

@@ -24,12 +24,12 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
-from novel_agent.api.aiohttp_web import web
-from novel_agent.api.limits import Limits
-from novel_agent.api.route import problem
-from novel_agent.api.traffic import Traffic
 from novel_agent.errors import ConfigError
-from novel_agent.runtime.logs import get_logger
+from novel_agent.logs import get_logger
+from novel_agent.serving.aiohttp_web import web
+from novel_agent.serving.limits import Limits
+from novel_agent.serving.route import problem
+from novel_agent.serving.traffic import Traffic
 
 log = get_logger("api")
 

@@ -12,13 +12,13 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 
-from novel_agent.api.access import address_of
-from novel_agent.api.connection import Connection
-from novel_agent.api.limits import Limits
-from novel_agent.api.traffic import Traffic
 from novel_agent.config.schema import ServerTls
 from novel_agent.errors import AgentError, ConfigError, StateError
-from novel_agent.runtime.logs import get_logger
+from novel_agent.logs import get_logger
+from novel_agent.serving.access import address_of
+from novel_agent.serving.connection import Connection
+from novel_agent.serving.limits import Limits
+from novel_agent.serving.traffic import Traffic
 
 log = get_logger("api")
 

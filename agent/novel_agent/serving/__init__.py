@@ -1,0 +1,1 @@
+"""What every server of the agent stands on: sockets, limits, access, counts. The API and the receivers share it."""
