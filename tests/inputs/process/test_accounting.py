@@ -129,6 +129,65 @@ def test_an_orphan_is_a_debt_of_whoever_waits_for_it(fake, watch):
     assert groups["app"].used[0] == 0
 
 
+def test_an_orphan_comes_after_those_that_nobody_else_can_have_waited_for(fake, watch):
+    """Orphan 42 fits into what the figures of 40 grew by, and so does 43, which is nobody else's."""
+    fake.spawn(1, parent=0, comm="init", start=1)
+    fake.spawn(40)
+    fake.spawn(41, parent=40, user=1, minor=100)
+    fake.spawn(42, parent=41, user=2, minor=200)
+    fake.spawn(43, parent=40, user=3, minor=300, written=512)
+    watched = watch(group("init", comm="init"), group("app"))
+    watched.read()
+    fake.reap(41)
+    fake.reap(42)
+    fake.reap(43)
+    groups = watched.read()
+    assert (groups["app"].used, groups["init"].used) == ((0,) * 8, (0,) * 8)
+
+
+def test_of_two_orphans_the_larger_is_paid_first(fake, watch):
+    """Their parents waited for one and not for the other, and both would fit into what the grandparent's grew by."""
+    fake.spawn(1, parent=0, comm="init", start=1)
+    fake.spawn(40)
+    fake.spawn(41, parent=40, minor=100)
+    fake.spawn(42, parent=40, minor=100)
+    fake.spawn(43, parent=41, user=2, minor=200)
+    fake.spawn(44, parent=42, user=9, minor=900)
+    watched = watch(group("init", comm="init"), group("app"))
+    watched.read()
+    fake.reap(44)
+    fake.reap(42)
+    fake.reap(41)
+    fake.reap(43)
+    groups = watched.read()
+    assert (groups["app"].used, groups["init"].used) == ((0,) * 8, (0,) * 8)
+
+
+def test_an_orphan_whose_times_do_not_fit_was_waited_for_by_another(fake, watch):
+    fake.spawn(1, parent=0, comm="init", start=1)
+    fake.spawn(40)
+    fake.spawn(41, parent=40, minor=100)
+    fake.spawn(42, parent=41, user=70, minor=10)
+    watched = watch(group("init", comm="init"), group("app"))
+    watched.read()
+    fake.use(41, user=1, minor=50)
+    fake.reap(41)
+    fake.reap(42)
+    groups = watched.read()
+    assert (groups["app"].used[:3], groups["init"].used[:3]) == ((1, 0, 50), (0, 0, 0))
+
+
+@pytest.mark.parametrize("ignored_written", [0, 64])
+def test_a_parent_that_waits_for_one_and_not_for_another_counts_neither_twice(fake, app, ignored_written):
+    """As one does that ignores SIGCHLD but for the time of a system(3). Which of the two it was cannot be told."""
+    fake.spawn(41, parent=40, user=2, minor=200, written=ignored_written)
+    fake.spawn(42, parent=40, user=3, minor=300, written=512)
+    assert used(app)[0] == 5
+    fake.remove(41)
+    fake.reap(42)
+    assert used(app) == (5, 0, 500, 0, 0, 512 + ignored_written, 0, 0)
+
+
 def test_a_parent_that_does_not_wait_owes_nothing(fake, app):
     fake.spawn(41, parent=40, user=20, minor=300, read=1000)
     app.read()
@@ -163,6 +222,33 @@ def test_bytes_owed_are_paid_when_they_show(fake, app):
     assert used(app)[4] == 2000
     fake.use(40, read=5)
     assert used(app)[4] == 2005
+
+
+def test_bytes_owed_from_before_a_process_joined_are_in_what_does_not_count(fake, watch):
+    fake.spawn(40, comm="sh")
+    fake.spawn(41, parent=40, comm="worker", minor=300, read=1000)
+    watched = watch(group("worker", comm="worker"), group("app", comm="app"))
+    watched.read()
+    fake.reap(41)
+    watched.read()
+    fake.change(40, comm="app")
+    assert used(watched)[4] == 0
+    fake.use(40, read=7)
+    assert used(watched)[4] == 7
+
+
+def test_bytes_owed_at_the_end_of_the_debtor_go_to_its_reaper(fake, app):
+    fake.spawn(41, parent=40, comm="sh")
+    fake.spawn(42, parent=41, minor=300, read=1000)
+    app.read()
+    fake.use(41, read=1000)
+    assert used(app)[4] == 2000, "the child's bytes reached its parent's figures before its end was seen"
+    fake.remove(42)
+    fake.change(41, children=[0, 0, 300, 0])
+    app.read()
+    fake.reap(41)
+    fake.use(40, read=1003)
+    assert used(app)[4] == 2003
 
 
 def test_children_do_not_count_where_a_group_takes_none(fake, watch):

@@ -112,7 +112,7 @@ def test_a_plain_name_is_never_folded(fake, watch):
     assert set(shown) == {"d", "a", "b", "other"}
 
 
-def test_a_group_named_by_its_processes_is_forgotten_after_five_minutes(fake, watch, clock):
+def test_a_group_named_by_its_processes_is_put_away_after_five_minutes(fake, watch, clock):
     fake.spawn(40, comm="a")
     fake.spawn(41, comm="b")
     watched = watch(group("{comm}"))
@@ -126,11 +126,59 @@ def test_a_group_named_by_its_processes_is_forgotten_after_five_minutes(fake, wa
     clock.seconds += 1
     watched.read()
     assert set(watched.read()) == {"b"}
-    fake.spawn(40, comm="a", user=2)
-    assert watched.read()["a"].used[0] == 2
 
 
-def test_other_is_forgotten_like_the_rest(fake, watch, clock):
+def pass_five_minutes(watched, clock) -> None:
+    watched.read()
+    clock.seconds += 300
+    watched.read()
+
+
+def test_a_group_that_comes_back_after_five_minutes_goes_on_counting(fake, watch, clock):
+    """Whatever it used by then: a counter that starts again is told by a fall only, and 7 after 7 is none."""
+    watched = watch(group("{comm}"))
+    watched.read()
+    for turn, ticks in enumerate((7, 7, 9, 2)):
+        fake.spawn(40, comm="a", start=100_000 + turn, user=ticks, written=ticks)
+        used = watched.read()["a"].used
+        fake.remove(40)
+        pass_five_minutes(watched, clock)
+        if turn % 2:
+            assert "a" not in watched.read()
+    assert (used[0], used[5]) == (25, 25)
+
+
+def test_other_goes_on_counting_like_the_rest(fake, watch, clock):
+    for pid, comm in ((40, "a"), (41, "b")):
+        fake.spawn(pid, comm=comm, resident=100 * pid)
+    watched = watch(group("{comm}", top=1))
+    watched.read()
+    fake.use(40, user=4)
+    fake.use(41, user=9)
+    assert watched.read()["other"].used[0] == 4
+    fake.remove(40)
+    pass_five_minutes(watched, clock)
+    assert set(watched.read()) == {"b"}
+    fake.spawn(40, comm="a", user=1, start=100_001)
+    fake.use(41, user=2)
+    assert watched.read()["other"].used[0] == 5
+
+
+def test_what_is_kept_of_groups_put_away_is_bounded(fake, watch, clock, monkeypatch):
+    monkeypatch.setattr(groups_module, "MOST_PUT_AWAY", 1)
+    watched = watch(group("{comm}"))
+    watched.read()
+    for pid, comm in ((40, "a"), (41, "b")):
+        fake.spawn(pid, comm=comm, user=7)
+        watched.read()
+        fake.remove(pid)
+        pass_five_minutes(watched, clock)
+    fake.spawn(40, comm="a", user=1, start=100_001)
+    fake.spawn(41, comm="b", user=1, start=100_001)
+    assert {name: reading.used[0] for name, reading in watched.read().items()} == {"a": 1, "b": 8}
+
+
+def test_other_is_put_away_like_the_rest(fake, watch, clock):
     spread(fake)
     watched = watch(group("{comm}", top=1))
     assert "other" in watched.read()

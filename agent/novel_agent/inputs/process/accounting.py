@@ -11,20 +11,24 @@ Counted for a group is what its members used while they were watched:
   readings are counted, though no reading saw them.
 
 Not counted: what a process used after its last reading when its parent ignores SIGCHLD (the kernel then adds it to
-nobody), or when its reaper is in no group or in one that takes no children; the context switches of processes that no
-reading saw (the kernel has no such figure).
+nobody), or when its reaper is in no group or in one that takes no children; of children that a parent waited for between
+two readings, as much as was known of another that it ignored then; the context switches of processes that no reading saw
+(the kernel has no such figure).
 
 Nothing is counted twice. When a watched process has been waited for, its reaper's children's figures grow by all that it
 and its own children ever used, and so do the reaper's bytes in /proc/PID/io, where the kernel keeps both in one sum. What
 was known of the dead is therefore a debt of its reaper, taken off what the reaper's figures grew by. Who waited is told
 by evidence: a reaper whose children's page faults grew by fewer than the dead had made did not wait for it. The debt is
 then dropped or, where the parent went away too and the dead may have been an orphan, goes to the next living ancestor.
+Where the evidence fits several of the dead, what is taken off is right in sum, if maybe in the wrong ancestor's group;
+bytes are right in sum once the debtor has read and written what it owes.
 
 One figure is as the kernel has it: with `children: false`, the bytes a waited-for child read and wrote are in its
 parent's figures, and so in the parent's group.
 """
 
 from collections.abc import Iterable, Mapping
+from operator import le
 from typing import NamedTuple
 
 from novel_agent.inputs.process.parse import Stat
@@ -78,13 +82,17 @@ def _growth(before: int, now: int) -> int:
 class Estate(NamedTuple):
     """What was known of a process when it was last read, its own and its children's together.
 
-    `orphan`: its parent is gone as well, so an ancestor further up may have waited for it.
+    `orphan`: its parent is gone as well, so an ancestor further up may have waited for it. `gone`: for certain, so that
+    somebody has waited for it unless its parent ignores SIGCHLD. `contested`: whose figures grew by enough to hold it, had
+    that not been taken for others.
     """
 
     process: Process
     orphan: bool
+    gone: bool
     times_and_faults: tuple[int, int, int, int]
     io: tuple[int, int]
+    contested: list[tuple[Process, Used]]
 
 
 def settle(gone: Iterable[Process], used: Mapping[Process, Used], processes: Mapping[str, Process]) -> None:
@@ -99,13 +107,16 @@ def settle(gone: Iterable[Process], used: Mapping[Process, Used], processes: Map
     for process in graves.values():
         heir = None if process.settled else _living_ancestor(process, graves, processes)
         if heir is not None:
-            debts.setdefault(heir, []).append(_estate(process, orphan=str(process.stat.parent) in graves))
+            debts.setdefault(heir, []).append(_estate(process, graves, processes))
     while debts:
         reaper = max(debts, key=lambda process: process.order)
-        unpaid = [estate for estate in _pay(reaper, debts.pop(reaper), used.get(reaper)) if estate.orphan]
+        unpaid = _pay(reaper, debts.pop(reaper), used.get(reaper))
         parent = processes.get(str(reaper.stat.parent))
-        if unpaid and parent is not None and parent.order < reaper.order:
-            debts.setdefault(parent, []).extend(unpaid)
+        for estate in unpaid:
+            if estate.orphan and parent is not None and parent.order < reaper.order:
+                debts.setdefault(parent, []).append(estate)
+            elif estate.gone:
+                _contest(estate)
 
 
 def _living_ancestor(
@@ -119,34 +130,73 @@ def _living_ancestor(
     return None if name in graves else processes.get(name)
 
 
-def _estate(process: Process, *, orphan: bool) -> Estate:
+def _estate(process: Process, graves: Mapping[str, Process], processes: Mapping[str, Process]) -> Estate:
     stat = process.stat
+    read, written = process.io or (0, 0)
     return Estate(
         process,
-        orphan,
+        str(stat.parent) in graves,
+        processes.get(process.name) is not process,
         (
             stat.user + stat.children_user,
             stat.system + stat.children_system,
             stat.minor_faults + stat.children_minor_faults,
             stat.major_faults + stat.children_major_faults,
         ),
-        process.io or (0, 0),
+        (read + process.owed_io[0], written + process.owed_io[1]),
+        [],
     )
 
 
 def _pay(reaper: Process, debts: list[Estate], used: Used | None) -> list[Estate]:
-    """Pay what the evidence covers; the rest."""
+    """Pay what the evidence covers; the rest.
+
+    First come those that nobody else can have waited for. Of the others the larger come first, as the smaller fit
+    elsewhere, and their times are evidence too.
+    """
     if used is None:
         return debts
     unpaid = []
-    evidence = used.children[MINOR]
-    for estate in debts:
-        if estate.times_and_faults[MINOR] > evidence:
-            unpaid.append(estate)
-            continue
-        evidence -= estate.times_and_faults[MINOR]
+    grown = used.children[MINOR]
+    for estate in sorted(debts, key=_certain_and_large_first):
         known = estate.times_and_faults
-        used.children = [max(0, grown - each) for grown, each in zip(used.children, known, strict=True)]
-        reaper.owed_io = (reaper.owed_io[0] + estate.io[0], reaper.owed_io[1] + estate.io[1])
-        estate.process.settled = True
+        if known[MINOR] <= used.children[MINOR] and (_is_certain(estate) or all(map(le, known, used.children))):
+            _take_off(known, used)
+            _owe(estate, reaper)
+            continue
+        unpaid.append(estate)
+        if known[MINOR] <= grown:
+            estate.contested.append((reaper, used))
     return unpaid
+
+
+def _is_certain(estate: Estate) -> bool:
+    return estate.gone and not estate.orphan
+
+
+def _certain_and_large_first(estate: Estate) -> tuple[bool, int]:
+    return not _is_certain(estate), -estate.times_and_faults[MINOR]
+
+
+def _contest(estate: Estate) -> None:
+    """Take one that nobody paid off what is left of growth that may have been its own and was taken for another's.
+
+    So it is with a parent that ignores SIGCHLD at one time and waits at another. Rather too little counts than twice.
+    """
+    rest = estate.times_and_faults
+    for _, used in estate.contested:
+        rest = _take_off(rest, used)
+    if estate.contested:
+        _owe(estate, estate.contested[0][0])
+
+
+def _take_off(known: tuple[int, int, int, int], used: Used) -> tuple[int, int, int, int]:
+    """Take it off the children's figures, as far as they go; the rest."""
+    taken = [min(pair) for pair in zip(known, used.children, strict=True)]
+    used.children = [grown - each for grown, each in zip(used.children, taken, strict=True)]
+    return known[0] - taken[0], known[1] - taken[1], known[2] - taken[2], known[3] - taken[3]
+
+
+def _owe(estate: Estate, reaper: Process) -> None:
+    reaper.owed_io = (reaper.owed_io[0] + estate.io[0], reaper.owed_io[1] + estate.io[1])
+    estate.process.settled = True

@@ -8,8 +8,12 @@ and comes back. A group that comes back goes on from where it was when it was la
 Shown are the groups of a plain name always, also without a process; of a rule with `top: N`, the N groups that used most
 processor time since the reading before and the N with most resident memory (among equals those with more time behind
 them, then by name); of any other rule, every group. At most 1,000 groups are kept; a process whose group would be one
-more is in `other`, and counted as overflowed. A group named by its processes is forgotten five minutes after the last
-one went, as Prometheus forgets a series; should it come back, its counters start again at 0.
+more is in `other`, and counted as overflowed.
+
+A group named by its processes is put away five minutes after the last one went, as Prometheus lets go of a series. Should
+it come back, its counters go on from where they were: Prometheus and OTLP know only by a fall that a counter started again
+at 0, and there is none if it has come as far by the first reading. So it is for the 1,000 groups put away last; older
+ones start again at 0, as the series of threads do.
 """
 
 from collections import Counter
@@ -25,6 +29,7 @@ MOST_GROUPS = 1000
 MOST_NAMES = 100
 """Of threads, or of kernel functions waited in, that one group shows; the rest are one, named `other`."""
 
+MOST_PUT_AWAY = 1000
 OTHER = "other"
 KEPT_EMPTY_SECONDS = 300.0
 
@@ -98,12 +103,12 @@ class Group:
         "top",
     )
 
-    def __init__(self, name: str, top: Rule | None, *, fixed: bool) -> None:
+    def __init__(self, name: str, top: Rule | None, *, fixed: bool, tally: _Tally | None = None) -> None:
         self.name = name
         self.top = top
         self.fixed = fixed
         self.members: dict[Process, None] = {}
-        self.tally = _Tally()
+        self.tally = tally or _Tally()
         self.knows_io = False
         self.empty_since: float | None = None
         self.threads: dict[str, _Tally] = {}
@@ -131,6 +136,7 @@ class Groups:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._groups = {rule.name: Group(rule.name, None, fixed=True) for rule in rules if not rule.has_places}
+        self._put_away: dict[str, _Tally] = {}
         self.overflowed = 0
         """Processes that went into `other` because there were too many groups already."""
 
@@ -155,13 +161,18 @@ class Groups:
     def _group(self, rule: Rule, name: str) -> Group:
         group = self._groups.get(name)
         if group is None and (len(self._groups) < MOST_GROUPS or name == OTHER):
-            group = self._groups[name] = Group(name, rule if rule.top else None, fixed=False)
+            group = self._open(name, rule if rule.top else None)
         elif group is not None and not rule.top:
             group.top = None
         return group or self._other()
 
     def _other(self) -> Group:
-        return self._groups.setdefault(OTHER, Group(OTHER, None, fixed=False))
+        return self._groups.get(OTHER) or self._open(OTHER, None)
+
+    def _open(self, name: str, top: Rule | None) -> Group:
+        """A new group, or one that was put away and goes on counting."""
+        group = self._groups[name] = Group(name, top, fixed=False, tally=self._put_away.pop(name, None))
+        return group
 
     def collect(self, process: Process, used: Used) -> None:
         """Note what a member used, with its dead children's share where its rule takes children."""
@@ -188,7 +199,7 @@ class Groups:
                 members = list(group.members)
             if group not in hidden:
                 readings.append(_reading(group, members, now_seconds))
-            self._forget(group, bool(group.members or members), now_seconds)
+            self._put_away_if_empty(group, bool(group.members or members), now_seconds)
         return readings
 
     def _hidden(self) -> dict[Group, None]:
@@ -203,13 +214,16 @@ class Groups:
                 hidden.update((group, None) for group in groups if group not in shown)
         return hidden
 
-    def _forget(self, group: Group, in_use: bool, now_seconds: float) -> None:
+    def _put_away_if_empty(self, group: Group, in_use: bool, now_seconds: float) -> None:
         if in_use or group.fixed:
             group.empty_since = None
         elif group.empty_since is None or group.empty_since > now_seconds:
             group.empty_since = now_seconds
         elif now_seconds - group.empty_since >= KEPT_EMPTY_SECONDS:
             del self._groups[group.name]
+            self._put_away[group.name] = group.tally
+            if len(self._put_away) > MOST_PUT_AWAY:
+                del self._put_away[next(iter(self._put_away))]
 
 
 def _leaders(groups: Sequence[Group], number: int) -> set[Group]:

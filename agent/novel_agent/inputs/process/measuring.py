@@ -124,7 +124,10 @@ def _switches(process: Process, status: Status, used: Used) -> None:
 
 def _bytes(process: Process, io: tuple[int, int], used: Used) -> None:
     """Growth less what the process owes for children whose bytes were counted while they lived."""
-    before = (0, 0) if process.newborn else process.io or io
+    if process.io is None and not process.newborn:
+        process.io, process.owed_io = io, (0, 0)  # what it owes is in what it had before
+        return
+    before = process.io or (0, 0)
     if io == before:
         process.io = io
         return
