@@ -5,9 +5,11 @@ import pytest
 from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+from otlp_messages import messages
 
 from novel_agent.wire.otlp_json import request_to_json
 from novel_agent.wire.protobuf import WireError, integer, length_delimited, text
@@ -187,70 +189,90 @@ def test_a_packed_field_that_ends_within_a_number_is_refused():
         to_json(body)
 
 
-SCALARS = {
-    "TYPE_STRING": st.text(max_size=5),
-    "TYPE_BYTES": st.binary(max_size=5),
-    "TYPE_BOOL": st.booleans(),
-    "TYPE_ENUM": st.integers(0, 2),
-    "TYPE_DOUBLE": st.floats(width=64),
-    "TYPE_INT32": st.integers(-(2**31), 2**31 - 1),
-    "TYPE_SINT32": st.integers(-(2**31), 2**31 - 1),
-    "TYPE_UINT32": st.integers(0, 2**32 - 1),
-    "TYPE_INT64": st.integers(-(2**63), 2**63 - 1),
-    "TYPE_SFIXED64": st.integers(-(2**63), 2**63 - 1),
-    "TYPE_UINT64": st.integers(0, 2**64 - 1),
-    "TYPE_FIXED64": st.integers(0, 2**64 - 1),
-}
-PROFILES_ONLY = {"key_strindex", "string_value_strindex"}
-
-
-def kinds(field):
-    return {value: name for name, value in vars(type(field)).items() if name.startswith("TYPE_")}
-
-
-@st.composite
-def messages(draw, message_class, depth=0):
-    """Any message of a class, by its descriptor."""
-    message = message_class()
-    for field in message_class.DESCRIPTOR.fields:
-        if field.name in PROFILES_ONLY or not draw(st.booleans()):
-            continue
-        if field.message_type is None:
-            strategy = SCALARS[kinds(field)[field.type]]
-        elif depth < 9:
-            strategy = messages(
-                getattr(message, field.name).add().__class__
-                if field.is_repeated
-                else type(getattr(message, field.name)),
-                depth + 1,
-            )
-        else:
-            continue
-        if field.is_repeated:
-            message.ClearField(field.name)
-            getattr(message, field.name).extend(draw(st.lists(strategy, max_size=2)))
-        elif field.message_type is None:
-            setattr(message, field.name, draw(strategy))
-        else:
-            getattr(message, field.name).CopyFrom(draw(strategy))
-    return message
-
-
 def ids_as_hex(value):
     if isinstance(value, list):
         return [ids_as_hex(item) for item in value]
     if isinstance(value, dict):
         return {
-            key: b64decode(item).hex() if key in {"traceId", "spanId"} else ids_as_hex(item)
+            key: b64decode(item).hex() if key in {"traceId", "spanId", "parentSpanId"} else ids_as_hex(item)
             for key, item in value.items()
         }
     return value
 
 
+REQUESTS = {
+    "metrics": ExportMetricsServiceRequest,
+    "logs": ExportLogsServiceRequest,
+    "traces": ExportTraceServiceRequest,
+}
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(messages(Metric))
-def test_any_metric_is_shown_as_protobufs_own_json_shows_it(metric):
-    request = ExportMetricsServiceRequest()
-    request.resource_metrics.add().scope_metrics.add().metrics.append(metric)
+@given(st.sampled_from(sorted(REQUESTS)).flatmap(lambda name: st.tuples(st.just(name), messages(REQUESTS[name]))))
+def test_any_request_of_any_signal_is_shown_as_protobufs_own_json_shows_it(named):
+    signal, request = named
     expected = json_format.MessageToDict(request, use_integers_for_enums=True)
-    assert json.dumps(to_json(request), sort_keys=True) == json.dumps(ids_as_hex(expected), sort_keys=True)
+    shown = json.loads(request_to_json(signal, request.SerializeToString()))
+    assert json.dumps(shown, sort_keys=True) == json.dumps(ids_as_hex(expected), sort_keys=True)
+
+
+def test_a_span_as_the_specification_writes_it():
+    request = ExportTraceServiceRequest()
+    request.resource_spans.add().scope_spans.add().spans.add(
+        trace_id=bytes.fromhex("5b8efff798038103d269b633813fc60c"),
+        span_id=bytes.fromhex("eee19b7ec3c1b174"),
+        parent_span_id=bytes.fromhex("eee19b7ec3c1b173"),
+        name="I'm a server span",
+        start_time_unix_nano=1544712660000000000,
+        end_time_unix_nano=1544712661000000000,
+        kind=2,
+        attributes=[KeyValue(key="my.span.attr", value=AnyValue(string_value="some value"))],
+        status={"code": 2, "message": "däwn"},
+        flags=257,
+        links=[{"trace_id": bytes(16), "span_id": bytes(8), "trace_state": "a=b", "dropped_attributes_count": 1}],
+    )
+    shown = json.loads(request_to_json("traces", request.SerializeToString()))
+    assert shown["resourceSpans"][0]["scopeSpans"][0]["spans"] == [
+        {
+            "traceId": "5b8efff798038103d269b633813fc60c",
+            "spanId": "eee19b7ec3c1b174",
+            "parentSpanId": "eee19b7ec3c1b173",
+            "name": "I'm a server span",
+            "startTimeUnixNano": "1544712660000000000",
+            "endTimeUnixNano": "1544712661000000000",
+            "kind": 2,
+            "attributes": [{"key": "my.span.attr", "value": {"stringValue": "some value"}}],
+            "status": {"code": 2, "message": "däwn"},
+            "flags": 257,
+            "links": [
+                {"traceId": "0" * 32, "spanId": "0" * 16, "traceState": "a=b", "droppedAttributesCount": 1},
+            ],
+        }
+    ]
+
+
+def test_a_log_record_as_the_specification_writes_it():
+    request = ExportLogsServiceRequest()
+    request.resource_logs.add().scope_logs.add().log_records.add(
+        time_unix_nano=1544712660300000000,
+        observed_time_unix_nano=1544712660300000000,
+        severity_number=10,
+        severity_text="Information",
+        trace_id=bytes.fromhex("5b8efff798038103d269b633813fc60c"),
+        span_id=bytes.fromhex("eee19b7ec3c1b174"),
+        body=AnyValue(string_value="Example log record"),
+        event_name="my.event",
+    )
+    shown = json.loads(request_to_json("logs", request.SerializeToString()))
+    assert shown["resourceLogs"][0]["scopeLogs"][0]["logRecords"] == [
+        {
+            "timeUnixNano": "1544712660300000000",
+            "observedTimeUnixNano": "1544712660300000000",
+            "severityNumber": 10,
+            "severityText": "Information",
+            "traceId": "5b8efff798038103d269b633813fc60c",
+            "spanId": "eee19b7ec3c1b174",
+            "body": {"stringValue": "Example log record"},
+            "eventName": "my.event",
+        }
+    ]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from novel_agent.model.metric import Block, Family, Series, Shape
+from novel_agent.model.metric import Block, BlockWithExemplars, Exemplar, Family, Series, Shape
 from novel_agent.wire.prometheus import render_openmetrics, render_text
 
 BYTES = Family("disk_bytes_total", "Bytes.", "counter", ("device", "direction"))
@@ -121,6 +121,71 @@ def test_a_histogram_keeps_its_suffixes():
         ).decode()
     )
     assert parsed.type == "histogram"
+
+
+LATENCY = Family("latency_seconds", "Latency.", "histogram", ("le",))
+SPAN = (("trace_id", "0af7651916cd43dd8448eb211c80319c"), ("span_id", "b7ad6b7169203331"))
+
+
+def latency(exemplars):
+    series = [LATENCY.series(bound, suffix="_bucket") for bound in ("0.1", "1", "+Inf")]
+    shape = Shape([*series, Series(LATENCY, (), "_sum"), Series(LATENCY, (), "_count")])
+    return BlockWithExemplars.of(shape, [1, 2, 3, 4.5, 3], exemplars)
+
+
+def test_openmetrics_shows_exemplars_of_buckets_and_counters():
+    page = render_openmetrics([latency({1: Exemplar(SPAN, 0.5, 1700000000.123), 2: Exemplar((), 2)})]).decode()
+    assert (
+        'latency_seconds_bucket{le="1.0"} 2 # {trace_id="0af7651916cd43dd8448eb211c80319c",'
+        'span_id="b7ad6b7169203331"} 0.5 1700000000.123\n' in page
+    )
+    assert 'latency_seconds_bucket{le="+Inf"} 3 # {} 2\n' in page
+    (family,) = parse_openmetrics(page)
+    assert [sample.exemplar and sample.exemplar.value for sample in family.samples] == [None, 0.5, 2, None, None]
+    counter = BlockWithExemplars.of(Shape([BYTES.series("sda", "read")]), [math.inf], {0: Exemplar(SPAN, 7)})
+    assert b'direction="read"} +Inf # {trace_id=' in render_openmetrics([counter])
+
+
+def test_the_text_format_shows_no_exemplars():
+    assert render_text([latency({1: Exemplar(SPAN, 0.5)})]) == render_text([latency({})])
+
+
+def test_series_that_may_not_have_an_exemplar_show_none():
+    odd = Family("odd", "A counter without _total.", "counter")
+    shape = Shape([FREE.series(), odd.series(), Series(LATENCY, (), "_count")])
+    page = render_openmetrics([BlockWithExemplars.of(shape, [1, 2, 3], dict.fromkeys(range(3), Exemplar(SPAN, 1)))])
+    assert b"# {" not in page
+
+
+def test_labels_of_exemplars_are_escaped():
+    tricky = 'a"b"\\c\nd%s\udcff'  # two quotes: client_python cannot read an odd number of them in an exemplar
+    page = render_openmetrics([latency({0: Exemplar((("k", tricky),), 0.05)})]).decode()
+    (family,) = parse_openmetrics(page)
+    assert family.samples[0].exemplar.labels == {"k": tricky.replace("\udcff", "\ufffd")}
+
+
+def test_a_block_with_exemplars_is_a_block():
+    shape, values = latency({0: Exemplar((), 1)})
+    assert len(shape) == len(values) == 5
+    assert type(latency({})) is Block
+
+
+def test_openmetrics_shows_a_count_only_beside_a_sum():
+    shape = Shape([LATENCY.series("+Inf", suffix="_bucket"), Series(LATENCY, (), "_count")])
+    assert render_text([Block(shape, [3, 3])]).endswith(
+        b'latency_seconds_bucket{le="+Inf"} 3\nlatency_seconds_count 3\n'
+    )
+    page = render_openmetrics([Block(shape, [3, 3])])
+    assert page.endswith(b'latency_seconds_bucket{le="+Inf"} 3\n# EOF\n')
+
+
+def test_openmetrics_writes_bounds_and_quantiles_as_floats():
+    wait = Family("wait_seconds", "Wait.", "summary", ("quantile",))
+    quantiles = block((wait.series("1"), 2), (Series(wait, (), "_sum"), 2), (Series(wait, (), "_count"), 1))
+    assert b'wait_seconds{quantile="1.0"} 2' in render_openmetrics([quantiles])
+    assert b'wait_seconds{quantile="1"} 2' in render_text([quantiles])
+    parse = [*parse_openmetrics(render_openmetrics([quantiles, latency({})]).decode())]
+    assert [family.type for family in parse] == ["summary", "histogram"]
 
 
 def test_the_same_shape_with_other_numbers_is_compiled_once():

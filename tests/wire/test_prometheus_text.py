@@ -12,6 +12,7 @@ from novel_agent.wire.prometheus_text import (
     Distribution,
     Sample,
     TextFormatError,
+    canonical_bound,
     distributions,
     format_bound,
     parse_number,
@@ -239,6 +240,14 @@ def test_writes_bounds_as_go_does(number, text):
 @given(st.floats(allow_nan=False))
 def test_bounds_lose_no_precision(number):
     assert parse_number(format_bound(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(1, "1.0"), (-2.0, "-2.0"), (0, "0.0"), (0.5, "0.5"), (1e6, "1e+06"), (2.5e-05, "2.5e-05"), (inf, "+Inf")],
+)
+def test_openmetrics_bounds_have_a_fraction(number, text):
+    assert canonical_bound(number) == text
 
 
 _NAMES = st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,8}", fullmatch=True).filter(

@@ -5,7 +5,7 @@ comes or goes. A `Block` is a shape and one number for each of its series; it is
 a shape once (`Shape.compiled`) and only fill numbers in after that, which is where the speed comes from.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -77,6 +77,29 @@ class Block(NamedTuple):
 
     shape: Shape
     values: Sequence[Number]
+
+
+class Exemplar(NamedTuple):
+    """One measurement behind a counter or a bucket, as OpenMetrics shows it; seconds since the epoch, 0 where unknown."""
+
+    labels: tuple[Label, ...]
+    value: Number
+    time_seconds: float = 0.0
+
+
+class BlockWithExemplars(Block):
+    """A block of which some series, by their index, have an exemplar; to formats without exemplars it is just a block."""
+
+    exemplars: Mapping[int, Exemplar]
+
+    @classmethod
+    def of(cls, shape: Shape, values: Sequence[Number], exemplars: Mapping[int, Exemplar]) -> Block:
+        """A plain block where there are none."""
+        if not exemplars:
+            return Block(shape, values)
+        block = cls(shape, values)
+        block.exemplars = exemplars
+        return block
 
 
 class ShapeMemo:

@@ -1,4 +1,4 @@
-"""What an OTLP server answers: export responses, google.rpc.Status and RetryInfo, as protobuf or JSON.
+"""What an OTLP server answers: export responses, google.rpc.Status and RetryInfo, as protobuf or JSON, read and written.
 
 Sources: opentelemetry-proto 1.11 collector/*/v1, google/rpc/status.proto, google/rpc/error_details.proto. An answer that
 cannot be read is an empty answer: what it would have said is advice, the status code has decided already.
@@ -7,9 +7,25 @@ cannot be read is an empty answer: what it would have said is advice, the status
 import json
 from typing import Any, NamedTuple
 
-from novel_agent.wire.protobuf import LENGTH_DELIMITED, VARINT, WireError, WireValue, fields, signed
+from novel_agent.model.batch import Signal
+from novel_agent.wire.protobuf import (
+    LENGTH_DELIMITED,
+    VARINT,
+    WireError,
+    WireValue,
+    fields,
+    integer,
+    length_delimited,
+    signed,
+    text,
+)
 
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
+_REJECTED: dict[Signal, str] = {
+    "metrics": "rejectedDataPoints",
+    "logs": "rejectedLogRecords",
+    "traces": "rejectedSpans",
+}
 
 
 class PartialSuccess(NamedTuple):
@@ -35,7 +51,7 @@ def partial_success(body: bytes) -> PartialSuccess:
 def partial_success_from_json(body: bytes) -> PartialSuccess:
     """The same from JSON."""
     content = _mapping(_mapping(_parsed(body)).get("partialSuccess"))
-    rejected = [content[key] for key in ("rejectedDataPoints", "rejectedLogRecords", "rejectedSpans") if key in content]
+    rejected = [content[key] for key in _REJECTED.values() if key in content]
     return PartialSuccess(_whole(rejected[0]) if rejected else 0, str(content.get("errorMessage") or ""))
 
 
@@ -54,6 +70,48 @@ def rpc_status_from_json(body: bytes) -> RpcStatus:
         if _mapping(detail).get("@type") == _RETRY_INFO
     ]
     return RpcStatus(str(content.get("message") or ""), delays[0] if delays else None)
+
+
+def encode_partial_success(signal: Signal, rejected_items: int, message: str) -> bytes:
+    """An export response in protobuf, which for every signal is alike; nothing rejected and no message is full success."""
+    if not rejected_items and not message:
+        return b""
+    return length_delimited(1, integer(1, rejected_items) if rejected_items else b"", text(2, message))
+
+
+def encode_partial_success_json(signal: Signal, rejected_items: int, message: str) -> bytes:
+    """The same in JSON."""
+    content: dict[str, str] = {}
+    if rejected_items:
+        content[_REJECTED[signal]] = str(rejected_items)
+    if message:
+        content["errorMessage"] = message
+    return json.dumps({"partialSuccess": content} if content else {}).encode()
+
+
+def encode_status(code: int, message: str, retry_seconds: float | None = None) -> bytes:
+    """A google.rpc.Status in protobuf: a gRPC status code, and when to ask again, which only a retryable error should say."""
+    status = integer(1, code) + text(2, message)
+    if retry_seconds is None:
+        return status
+    seconds, nanoseconds = divmod(_nanoseconds(retry_seconds), 1_000_000_000)
+    duration = (integer(1, seconds) if seconds else b"") + (integer(2, nanoseconds) if nanoseconds else b"")
+    retry_info = length_delimited(1, duration)
+    return status + length_delimited(3, text(1, _RETRY_INFO), length_delimited(2, retry_info))
+
+
+def encode_status_json(code: int, message: str, retry_seconds: float | None = None) -> bytes:
+    """The same in JSON."""
+    status: dict[str, Any] = {"code": code, "message": message}
+    if retry_seconds is not None:
+        seconds, nanoseconds = divmod(_nanoseconds(retry_seconds), 1_000_000_000)
+        delay = f"{seconds}.{nanoseconds:09}s" if nanoseconds else f"{seconds}s"
+        status["details"] = [{"@type": _RETRY_INFO, "retryDelay": delay}]
+    return json.dumps(status).encode()
+
+
+def _nanoseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1e9))
 
 
 def _retry_delay_seconds(status: bytes) -> float | None:

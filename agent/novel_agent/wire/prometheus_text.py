@@ -267,3 +267,9 @@ def format_bound(number: float) -> str:
     digits = (whole + fraction).rstrip("0")
     mantissa = f"{digits[0]}.{digits[1:]}".rstrip(".")
     return f"{'-' if number < 0 else ''}{mantissa}e+{len(whole) - 1:02d}"
+
+
+def canonical_bound(number: float) -> str:
+    """A bound or quantile as OpenMetrics wants it (section 4.3.1, canonical numbers): with `.0` where it is a whole number."""
+    text = format_bound(number)
+    return f"{text}.0" if text.lstrip("-").isdecimal() else text

@@ -9,7 +9,7 @@ VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 
 _UINT64_LIMIT = 1 << 64
 _INT64_LIMIT = 1 << 63
-_LARGEST_FIELD = (1 << 29) - 1
+LARGEST_FIELD = (1 << 29) - 1
 _ONE_BYTE = [bytes([number]) for number in range(0x80)]
 
 WireValue = int | memoryview
@@ -96,7 +96,7 @@ def fields(data: bytes | memoryview) -> Iterator[tuple[int, int, WireValue]]:
     while position < end:
         key, position = read_varint(view, position)
         number, wire_type = key >> 3, key & 7
-        if not 0 < number <= _LARGEST_FIELD:
+        if not 0 < number <= LARGEST_FIELD:
             raise WireError(f"field number {number}")
         if wire_type == VARINT:
             value, position = read_varint(view, position)
