@@ -18,6 +18,7 @@ COMMANDS = {
     "config": "show the effective configuration, or its JSON Schema",
     "status": "what runs, what lags, what was dropped and why, what it costs",
     "check": "run one input once, now, and print what it yields",
+    "queue": "look into the spool: ls, verify, export",
     "doctor": "look for problems with this host, each with its fix",
     "plugins": "what this build can do",
     "version": "versions of the agent, Python, the kernel and the libraries",

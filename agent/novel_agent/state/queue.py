@@ -7,8 +7,10 @@ fails or is cancelled loses nothing.
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from novel_agent.errors import AgentError
 from novel_agent.model.batch import SIGNALS, Batch, Signal
 
 REQUEST_BYTES = 1 << 20
@@ -18,17 +20,37 @@ FULL, TOO_LARGE = "queue_full", "too_large"
 """Reasons of drops, fit for a label."""
 
 
+class QueueFull(AgentError):  # noqa: N818 - named by what it means for the batch
+    """There is no room and nothing may be dropped for it: the batch was not taken, whoever has it keeps it."""
+
+
 class _Entry(NamedTuple):
     number: int
     batch: Batch
 
 
-class Lease(NamedTuple):
-    """Batches of one signal on their way, joined into one."""
+class Lease:
+    """Batches of one signal on their way: as they were put in, `parts`, and as one."""
 
-    number: int
-    batch: Batch
-    entries: tuple[_Entry, ...]
+    __slots__ = ("_batch", "number", "parts")
+
+    def __init__(self, number: int, batch: Batch | None, parts: Sequence[Batch]) -> None:
+        """`batch` None: joined only for who asks."""
+        self.number = number
+        self.parts = parts
+        self._batch = batch
+
+    @property
+    def batch(self) -> Batch:
+        """All in one."""
+        if self._batch is None:
+            self._batch = joined(self.parts)
+        return self._batch
+
+    @property
+    def pieces(self) -> Sequence[Batch]:
+        """All in as many as there are without joining or taking apart."""
+        return self.parts if self._batch is None else (self._batch,)
 
 
 class BatchQueue(Protocol):
@@ -49,17 +71,24 @@ class BatchQueue(Protocol):
     def items(self) -> int:
         """Items of all batches, leased ones included."""
 
-    async def put(self, batch: Batch) -> None:
-        """Add a batch; returns when it is as safe as this queue makes it.
+    async def put(self, batch: Batch, *, wait: bool = True) -> None:
+        """Add a batch; with `wait`, returns when it is as safe as this queue makes it.
 
-        Where there is no room, the queue drops and counts, or waits, as it was told.
+        Where there is no room the oldest is dropped and counted, or, where the queue was told to block, the new is refused:
+        QueueFull for who waits, a counted drop for who does not.
         """
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether a batch of this size would be taken now."""
 
     async def ready(self) -> None:
         """Wait until there is something to take."""
 
-    async def take(self) -> Lease | None:
-        """The oldest batches of the signal whose turn it is, joined up to the size of a request; None where all is leased."""
+    async def take(self, avoid: Signal | None = None) -> Lease | None:
+        """The oldest batches of the signal whose turn it is, up to the size of a request; None where all is leased.
+
+        `avoid` is a signal that is taken only where no other has anything.
+        """
 
     def acknowledge(self, lease: Lease) -> bool:
         """The destination has answered for it, well or badly: remove it. False where `abandon` came before."""
@@ -68,7 +97,10 @@ class BatchQueue(Protocol):
         """It was not delivered: it is the oldest again."""
 
     def abandon(self, reason: str) -> int:
-        """The end: take nothing more. What is left is dropped and counted, unless it outlives the process. Items dropped."""
+        """The end: take nothing more, and let go whoever waits in `ready`.
+
+        What is left is dropped and counted, unless it outlives the process. Items dropped.
+        """
 
 
 class MemoryQueue:
@@ -84,7 +116,7 @@ class MemoryQueue:
         self.dropped: Counter[tuple[Signal, str]] = Counter()
         self._most_batches = most_batches
         self._waiting: dict[Signal, deque[_Entry]] = {signal: deque() for signal in SIGNALS}
-        self._leases: dict[int, Lease] = {}
+        self._leases: dict[int, tuple[_Entry, ...]] = {}
         self._next_number = 0
         self._bytes = 0
         self._items = 0
@@ -106,7 +138,7 @@ class MemoryQueue:
     def items(self) -> int:
         return self._items
 
-    async def put(self, batch: Batch) -> None:
+    async def put(self, batch: Batch, *, wait: bool = True) -> None:
         if not batch.payload:
             return
         if self._abandoned:
@@ -122,6 +154,9 @@ class MemoryQueue:
         else:
             self.dropped[batch.signal, FULL] += batch.items
 
+    def has_room(self, size_bytes: int) -> bool:
+        return size_bytes <= self.capacity_bytes
+
     def _make_room(self, size_bytes: int) -> bool:
         while self._bytes + size_bytes > self.capacity_bytes or self._batches >= self._most_batches:
             oldest = self._oldest()
@@ -134,16 +169,16 @@ class MemoryQueue:
         self._next_number += 1
         return self._next_number
 
-    def _oldest(self) -> Signal | None:
+    def _oldest(self, avoid: Signal | None = None) -> Signal | None:
         """The signal whose first waiting batch is the oldest of all."""
-        waiting = [(entries[0].number, signal) for signal, entries in self._waiting.items() if entries]
-        return min(waiting)[1] if waiting else None
+        waiting = [(signal == avoid, entries[0].number, signal) for signal, entries in self._waiting.items() if entries]
+        return min(waiting)[2] if waiting else None
 
     async def ready(self) -> None:
         await self._filled.wait()
 
-    async def take(self) -> Lease | None:
-        signal = self._oldest()
+    async def take(self, avoid: Signal | None = None) -> Lease | None:
+        signal = self._oldest(avoid)
         if signal is None:
             return None
         waiting = self._waiting[signal]
@@ -154,35 +189,39 @@ class MemoryQueue:
             entries.append(waiting.popleft())
         if self._oldest() is None:
             self._filled.clear()
-        lease = Lease(self._number(), _joined([entry.batch for entry in entries]), tuple(entries))
-        self._leases[lease.number] = lease
+        parts = [entry.batch for entry in entries]
+        lease = Lease(self._number(), None, parts)
+        self._leases[lease.number] = tuple(entries)
         return lease
 
     def acknowledge(self, lease: Lease) -> bool:
-        if self._leases.pop(lease.number, None) is None:
+        entries = self._leases.pop(lease.number, None)
+        if entries is None:
             return False
-        self._remove(lease.entries)
+        self._remove(entries)
         return True
 
     def give_back(self, lease: Lease) -> None:
-        if self._leases.pop(lease.number, None) is None:
+        entries = self._leases.pop(lease.number, None)
+        if entries is None:
             return
-        waiting = self._waiting[lease.batch.signal]
-        waiting.extendleft(reversed(lease.entries))
-        if len(waiting) > len(lease.entries) and waiting[len(lease.entries)].number < lease.entries[-1].number:
-            self._waiting[lease.batch.signal] = deque(sorted(waiting))
+        signal = entries[0].batch.signal
+        waiting = self._waiting[signal]
+        waiting.extendleft(reversed(entries))
+        if len(waiting) > len(entries) and waiting[len(entries)].number < entries[-1].number:
+            self._waiting[signal] = deque(sorted(waiting))
         self._filled.set()
 
     def abandon(self, reason: str) -> int:
         self._abandoned = reason
         before = self._items
-        for lease in self._leases.values():
-            self._remove(lease.entries, reason)
+        for entries in self._leases.values():
+            self._remove(entries, reason)
         for waiting in self._waiting.values():
             self._remove(waiting, reason)
             waiting.clear()
         self._leases.clear()
-        self._filled.clear()
+        self._filled.set()
         return before
 
     def _remove(self, entries: "deque[_Entry] | list[_Entry] | tuple[_Entry, ...]", reason: str = "") -> None:
@@ -194,7 +233,8 @@ class MemoryQueue:
                 self.dropped[batch.signal, reason] += batch.items
 
 
-def _joined(batches: list[Batch]) -> Batch:
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of one signal, at least one, as one."""
     if len(batches) == 1:
         return batches[0]
     payload = b"".join([batch.payload for batch in batches])
