@@ -4,13 +4,14 @@ from pathlib import Path
 
 from novel_agent.config.collectors import registered_rows
 from novel_agent.config.reference import generated_files
+from novel_agent.inputs.otlp import counts
 from novel_agent.model.metric import Family
-from novel_agent.runtime import budget, forward, sampling, selfstats
+from novel_agent.runtime import budget, delivery, destinations, forward, sampling, selfstats, spans, tail
 from novel_agent.runtime.catalogue import reference
 from novel_agent.serving import traffic
 
 ROOT = Path(__file__).parent.parent
-ABOUT_ITSELF = (selfstats, budget, forward, sampling, traffic)
+ABOUT_ITSELF = (selfstats, budget, counts, delivery, destinations, forward, sampling, spans, tail, traffic)
 
 
 def generated() -> dict[str, str]:

@@ -19,7 +19,6 @@ DOCUMENTED = {
     "dashboard_export_enabled": True,
 }
 NOT_YET = {
-    "tracing_sampling_rate": 0.5,
     "base_url": "https://api.example.org",
     "email_recipients": ["a@b"],
     "slack_webhook_url": "https://hooks.slack.com/services/x",
@@ -33,8 +32,6 @@ NOT_YET = {
     "dashboard_export_enabled": False,
     "dashboard_export_path": "exports",
     "log_directory": "logs",
-    "enable_remote_logging": True,
-    "logging_remote_endpoint": "http://loki:3100/loki/api/v1/push",
 }
 
 
@@ -50,7 +47,6 @@ def test_the_documented_file_works_as_it_is(place):
     assert loaded.config.export == (Export(name="jaeger", endpoint="http://jaeger:4318", signals=("traces",)),)
     assert loaded.origins["resource.attributes.deployment.environment.name"] == f"{place.config}:2"
     assert [notice.replace(f"{place.root}/", "") for notice in loaded.notices] == [
-        "agent.yaml:4: tracing_sampling_rate is understood but not used by this version",
         "agent.yaml:6: base_url is understood but not used by this version",
         "agent.yaml:7: email_recipients is understood but not used by this version",
         "agent.yaml:10: slack_webhook_url is understood but not used by this version",
@@ -80,6 +76,26 @@ def test_the_otlp_endpoint_is_a_destination_of_all_signals(place, port, protocol
     (export,) = place.load().config.export
     assert (export.name, export.endpoint, export.protocol) == ("otlp", f"http://tempo:{port}", protocol)
     assert export.signals == ("metrics", "logs", "traces")
+
+
+@pytest.mark.parametrize("rate", [0, 0.25, 1.0])
+def test_the_sampling_rate_is_that_of_head_sampling(place, rate):
+    write(place, {"tracing_sampling_rate": rate})
+    loaded = place.load()
+    assert (loaded.config.traces.head_sampling, loaded.notices) == (rate, [])
+
+
+@pytest.mark.parametrize("enabled", [{}, {"enable_remote_logging": True}])
+def test_the_remote_logging_endpoint_is_an_export_of_logs_to_loki(place, enabled):
+    write(place, {"logging_remote_endpoint": "http://loki:3100/loki/api/v1/push", **enabled})
+    (export,) = place.load().config.export
+    assert (export.name, export.type, export.signals) == ("loki", "loki", ("logs",))
+    assert export.endpoint == "http://loki:3100/loki/api/v1/push"
+
+
+def test_remote_logging_that_is_off_is_no_export(place):
+    write(place, {"logging_remote_endpoint": "http://loki:3100", "enable_remote_logging": False})
+    assert place.load().config.export == ()
 
 
 def test_null_is_nothing(place):
@@ -135,7 +151,7 @@ def test_dollar_signs_stay_as_they_are(place):
 def test_its_keys_beside_a_section_of_ours_are_unknown(place):
     place.write("agent.yaml", "environment: production\nagent: {listen: ':1'}\n")
     assert place.mistakes() == [
-        "agent.yaml:1: environment: unknown key; known here: agent, resource, host, processes, export"
+        "agent.yaml:1: environment: unknown key; known here: agent, resource, host, processes, otlp_receiver, traces, export"
     ]
 
 

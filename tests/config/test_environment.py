@@ -263,8 +263,21 @@ def test_what_has_no_part_yet_is_understood_and_said(place, name):
 def test_the_table_of_the_earlier_server_is_complete():
     assert set(UNUSED) == {
         "BASE_URL", "EMAIL_RECIPIENTS", "SMTP_HOST", "SMTP_PORT", "SLACK_WEBHOOK_URL", "PAGERDUTY_INTEGRATION_KEY",
-        "LOG_DIRECTORY", "REMOTE_LOG_ENDPOINT", "ALERT_DB_PATH", "METRICS_DB_PATH",
+        "LOG_DIRECTORY", "ALERT_DB_PATH", "METRICS_DB_PATH",
     }  # fmt: skip
+
+
+def test_the_remote_log_endpoint_is_an_export_of_logs_to_loki(place):
+    (export,) = place.load(environ={"REMOTE_LOG_ENDPOINT": "http://loki:3100/loki/api/v1/push"}).config.export
+    assert (export.name, export.type, export.signals) == ("loki", "loki", ("logs",))
+    assert export.endpoint == "http://loki:3100/loki/api/v1/push"
+
+
+def test_a_remote_log_endpoint_without_scheme_is_a_mistake(place):
+    assert place.mistakes(environ={"REMOTE_LOG_ENDPOINT": "loki:3100"}) == [
+        'environment REMOTE_LOG_ENDPOINT: export[loki].endpoint: "loki:3100" has no scheme; write http://loki:3100 or '
+        "https://loki:3100"
+    ]
 
 
 def test_an_empty_variable_is_none(place):
@@ -296,3 +309,19 @@ def sources_of_mistakes(environ):
     except ConfigErrors as raised:
         return {error.file for error in raised.errors}
     return set()
+
+
+@pytest.mark.parametrize("name", ["OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"])
+def test_a_variable_that_means_the_agents_own_receiver_makes_no_destination(place, name):
+    place.write("agent.yaml", "otlp_receiver: {http: '127.0.0.1:4318'}\n")
+    loaded = place.load(environ={name: "http://localhost:4318"})
+    assert loaded.config.export == ()
+    assert loaded.notices == [f"environment {name} is this agent's own receiver and makes no destination"]
+
+
+def test_other_variables_than_the_one_that_leads_back_still_make_destinations(place):
+    place.write("agent.yaml", "otlp_receiver: {http: '127.0.0.1:4318'}\n")
+    config = place.load(
+        environ={"OTLP_ENDPOINT": "http://127.0.0.1:4318", "REMOTE_LOG_ENDPOINT": "http://loki:3100"}
+    ).config
+    assert [export.name for export in config.export] == ["loki"]

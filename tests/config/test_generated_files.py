@@ -99,8 +99,14 @@ def unchecked(info):
         inner = item_type(option.form.type) or option.form.type
         if isinstance(inner, inspect.StructType):
             yield from unchecked(inner)
-        elif option.form.kind != "collectors" and type(unwrap(inner).type) not in {*SCALARS, inspect.DictType}:
+        elif isinstance(inner, inspect.UnionType):
+            yield from (option.key for each in inner.types if not is_checkable(unwrap(each).type))
+        elif option.form.kind != "collectors" and not is_checkable(unwrap(inner).type):
             yield option.key
+
+
+def is_checkable(kind):
+    return type(kind) in {*SCALARS, inspect.DictType, inspect.StructType}
 
 
 def test_a_collector_with_options_is_shown_with_them(rows):

@@ -132,7 +132,7 @@ def test_takes_what_the_loader_takes(text, whole_schema):
         "processes: [{match: {comm: a}}]",
         "processes: [{name: a, top: 0}]",
         "processes: [{name: a, threads: maybe}]",
-        "export: [{name: a}]",
+        "export: [{endpoint: 'http://h'}]",
         "export: [{name: a, endpoint: h}]",
         "export: [{name: a, endpoint: 'http://h', signals: []}]",
         "export: [{name: a, endpoint: 'http://h', signals: [metric]}]",

@@ -8,10 +8,10 @@ UNKNOWN_KEYS = [
     ("agnt: {}", "1: agnt: unknown key; did you mean agent?"),
     ("agent: {log-level: info}", "1: agent.log-level: unknown key; did you mean log_level?"),
     ("agent: {Listen: ':1'}", "1: agent.Listen: unknown key; did you mean listen?"),
-    ("zebra: 1", "1: zebra: unknown key; known here: agent, resource, host, processes, export"),
+    ("zebra: 1", "1: zebra: unknown key; known here: agent, resource, host, processes, otlp_receiver, traces, export"),
     ("resource: {zebra: 1}", "1: resource.zebra: unknown key; only attributes is known here"),
-    ("logs: []", "1: logs: unknown key; known here: agent, resource, host, processes, export"),
-    ("'': 1", "1: unknown key; known here: agent, resource, host, processes, export"),
+    ("logz: []", "1: logz: unknown key; known here: agent, resource, host, processes, otlp_receiver, traces, export"),
+    ("'': 1", "1: unknown key; known here: agent, resource, host, processes, otlp_receiver, traces, export"),
     (
         "processes: [{name: a, match: {cmd_line: x}}]",
         "1: processes[a].match.cmd_line: unknown key; did you mean cmdline?",
@@ -338,7 +338,7 @@ def test_right_values_of_every_kind_are_taken(place):
         processes:
           - {name: "{comm}", match: {user: 1000, cmdline: a|b, pid_file: /run/x.pid}, top: 5, threads: On, children: no}
         export:
-          - {name: a, endpoint: "https://me:pw@h/base", signals: [metrics], timeout: 1s, queue: {size: 1MB}}
+          - {name: a, endpoint: "https://me:pw@h/base", signals: [metrics], timeout: 1s, spool: {size: 2MB}}
         """,
     )
     config = place.load().config
@@ -352,10 +352,10 @@ def test_right_values_of_every_kind_are_taken(place):
     assert (group.match.user, group.match.pid_file, group.top) == ("1000", "/run/x.pid", 5)
     assert (group.threads, group.children) == (True, False)
     (export,) = config.export
-    assert (export.endpoint, export.signals, export.queue.size_bytes) == (
+    assert (export.endpoint, export.signals, export.spool.size_bytes) == (
         "https://me:pw@h/base",
         ("metrics",),
-        1_000_000,
+        2_000_000,
     )
 
 
@@ -400,3 +400,144 @@ def test_all_mistakes_of_a_configuration_come_at_once(place):
 def test_a_likely_mistake_is_a_notice(place):
     place.write("agent.yaml", "export: [{name: a, endpoint: 'http://h:4317'}]\n")
     assert place.load().notices == ["export[a]: port 4317 is gRPC's by convention, but protocol is http/protobuf"]
+
+
+TELEMETRY = [
+    (
+        "traces: {span_metrics: maybe}",
+        'traces.span_metrics: is the text "maybe"; write on, off or a mapping of its options',
+    ),
+    ("traces: {span_metrics: [a]}", "traces.span_metrics: is a list; write on, off or a mapping of its options"),
+    (
+        "traces: {span_metrics: {dimension: [a]}}",
+        "traces.span_metrics.dimension: unknown key; did you mean dimensions?",
+    ),
+    (
+        "traces: {span_metrics: {buckets: [1s, 500ms]}}",
+        "traces.span_metrics.buckets: do not rise; write each bound once, the smallest first",
+    ),
+    (
+        "traces: {tail_sampling: [{name: a}, {name: a}]}",
+        "traces.tail_sampling[a].name: stands twice, first in line 1; names are unique",
+    ),
+    (
+        "traces: {tail_sampling: [{name: a, attributes: {tier: '(?=gold)'}}]}",
+        'traces.tail_sampling[a].attributes.tier: "(?=gold)" is not a regular expression of RE2, '
+        "which has no look-around and no back references",
+    ),
+    (
+        "traces: {redact: {attributes: ['(a)\\1']}}",
+        r'traces.redact.attributes[0]: "(a)\1" is not a regular expression of RE2, '
+        "which has no look-around and no back references",
+    ),
+    (
+        "traces: {redact: {values: ['a*']}}",
+        "traces.redact.values: has 'a*', which matches the empty text and so everywhere",
+    ),
+    ("traces: {head_sampling: 1.5}", "traces.head_sampling: is 1.5; it must be at most 1"),
+    ("otlp_receiver: {auth: nonee}", 'otlp_receiver.auth: is the text "nonee"; write none or a mapping of its options'),
+    ("otlp_receiver: {auth: off}", "otlp_receiver.auth: is the boolean off; write none or a mapping of its options"),
+    (
+        "otlp_receiver: {http: off}",
+        'otlp_receiver.http: "off" is not HOST:PORT; where nothing is to be received, leave the value empty',
+    ),
+    (
+        "otlp_receiver: {grpc: 4317}",
+        'otlp_receiver.grpc: "4317" has no host; write 127.0.0.1:4317, or :4317 for every address',
+    ),
+    ("otlp_receiver: {http: localhost}", 'otlp_receiver.http: "localhost" has no port; write localhost:4318'),
+]
+TWO_ADDRESSES = [
+    ("{http: '127.0.0.1:9090'}", "http: is 127.0.0.1:9090, which agent.listen has"),
+    ("{grpc: ':9090'}", "grpc: is :9090, which agent.listen has"),
+    ("{http: 'localhost:4318', grpc: '127.0.0.1:4318'}", "grpc: is 127.0.0.1:4318, which otlp_receiver.http has"),
+    ("{http: '[::1]:4318', grpc: '0.0.0.0:4318'}", "grpc: is 0.0.0.0:4318, which otlp_receiver.http has"),
+]
+DESTINATIONS = [
+    ("type: file", "export[a].path: is missing; write where the lines go, such as /var/log/telemetry.jsonl"),
+    (
+        "type: file, path: /x, endpoint: 'http://h'",
+        "export[a].endpoint: is for destinations on the network; a file has a path",
+    ),
+    ("type: loki", "export[a].endpoint: is missing; write a URL such as https://loki.example.org:3100"),
+    (
+        "type: prometheus_remote_write",
+        "export[a].endpoint: is missing; write a URL such as https://prometheus.example.org:9090",
+    ),
+    ("type: loki, endpoint: 'http://h', protocol: grpc", "export[a].protocol: is for type otlp; loki has its own"),
+    (
+        "type: loki, endpoint: 'http://h', compression: zstd",
+        "export[a].compression: is zstd, which Loki does not take; write gzip or none",
+    ),
+    (
+        "type: loki, endpoint: 'http://h', labels: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]",
+        "export[a].labels: has 16 names; Loki takes 15 labels a stream",
+    ),
+    (
+        "type: loki, endpoint: 'http://h', signals: [metrics]",
+        "export[a].signals: has nothing that loki takes; it takes logs",
+    ),
+    (
+        "type: prometheus_remote_write, endpoint: 'http://h', signals: [logs, traces]",
+        "export[a].signals: has nothing that prometheus_remote_write takes; it takes metrics",
+    ),
+    (
+        "endpoint: 'http://h', protocol: grpc, compression: zstd",
+        "export[a].compression: is zstd, which gRPC servers do not take; write gzip or none",
+    ),
+    ("type: lokii, endpoint: 'http://h'", 'export[a].type: "lokii" is not known; did you mean loki?'),
+]
+
+
+@pytest.mark.parametrize(("text", "mistake"), TELEMETRY)
+def test_a_mistake_about_telemetry_is_named_with_the_remedy(mistakes_in, text, mistake):
+    assert mistakes_in(text) == [f"1: {mistake}"]
+
+
+@pytest.mark.parametrize(("receiver", "mistake"), TWO_ADDRESSES)
+def test_two_listeners_cannot_have_one_address(mistakes_in, receiver, mistake):
+    assert mistakes_in(f"otlp_receiver: {receiver}") == [f"1: otlp_receiver.{mistake}; write another port"]
+
+
+@pytest.mark.parametrize(
+    "receiver",
+    ["{http: '127.0.0.1:0', grpc: '127.0.0.1:0'}", "{http: '192.0.2.1:9090'}", "{http: , grpc: '[::1]:9090'}"],
+)
+def test_listeners_that_share_no_address_are_taken(place, receiver):
+    place.write("agent.yaml", f"otlp_receiver: {receiver}\n")
+    place.load()
+
+
+@pytest.mark.parametrize(("export", "mistake"), DESTINATIONS)
+def test_a_destination_has_what_its_type_needs_and_nothing_that_it_cannot_use(mistakes_in, export, mistake):
+    assert mistakes_in(f"export: [{{name: a, {export}}}]") == [f"1: {mistake}"]
+
+
+def test_two_destinations_cannot_write_one_file(mistakes_in):
+    text = "export:\n  - {name: a, type: file, path: /x}\n  - name: b\n    type: file\n    path: /x\n"
+    assert mistakes_in(text) == ["5: export[b].path: is where a writes; write another file"]
+
+
+@pytest.mark.parametrize(
+    ("listen", "endpoint"),
+    [
+        ("127.0.0.1:4318", "http://localhost:4318"),
+        (":4318", "http://127.0.0.1:4318/"),
+        ("[::1]:4318", "http://[::1]:4318"),
+    ],
+)
+def test_what_is_received_is_not_sent_to_the_receiver(mistakes_in, listen, endpoint):
+    text = f"otlp_receiver: {{http: '{listen}'}}\nexport:\n  - name: a\n    endpoint: {endpoint}\n"
+    assert mistakes_in(text) == [
+        "4: export[a].endpoint: is this agent's own otlp_receiver.http, so everything would go round for ever; "
+        "write another destination, or another port for the receiver"
+    ]
+
+
+def test_spans_as_metrics_are_switched_on_by_a_word_or_by_options(place):
+    place.write("agent.yaml", "traces: {span_metrics: on}\notlp_receiver: {auth: none}\n")
+    config = place.load().config
+    assert (config.traces.span_metrics, config.otlp_receiver.auth) == (True, "none")
+    place.write("agent.yaml", "traces: {span_metrics: {dimensions: [a], buckets: [10ms, 1s]}}\n")
+    metrics = place.load().config.traces.span_metrics
+    assert (metrics.dimensions, metrics.buckets_seconds, metrics.max_series) == (("a",), (0.01, 1.0), 1000)

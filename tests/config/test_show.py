@@ -21,7 +21,7 @@ processes:
   - {name: "{comm}", top: 5, match: {user: 1000}}
   - {name: a, match: {cmdline: "uvicorn|api_server", comm: "yes"}}
 export:
-  - {name: a, endpoint: "https://h:4318/base", signals: [metrics], timeout: 1s, queue: {size: 1MiB}}
+  - {name: a, endpoint: "https://h:4318/base", signals: [metrics], timeout: 1s, spool: {size: 1MiB}}
 """
 
 

@@ -1,30 +1,30 @@
 """The server on `agent.listen`: routes, access, limits, errors and counts put together."""
 
 import asyncio
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from novel_agent.api import page
 from novel_agent.api.control import Control
 from novel_agent.api.health import HealthResource
 from novel_agent.api.inputs import InputsResource
+from novel_agent.api.jaeger import JaegerResource
 from novel_agent.api.metrics import Metrics
 from novel_agent.api.openapi import OpenApi
 from novel_agent.api.status import StatusResource
-from novel_agent.errors import AgentError
+from novel_agent.api.traces import TracesResource
 from novel_agent.logs import get_logger
 from novel_agent.model.metric import Block
 from novel_agent.runtime.daemon import Daemon, FrontEnd
-from novel_agent.serving.access import Access, TokenFile, TokenInMemory, host_named, own_names
+from novel_agent.serving.access import Access, TokenFile, host_named, own_names
 from novel_agent.serving.aiohttp_web import web
 from novel_agent.serving.connection import Connection
+from novel_agent.serving.kept_token import kept_token
 from novel_agent.serving.limits import Limits
-from novel_agent.serving.listener import Certificates, Listener
+from novel_agent.serving.listener import Certificates, Listener, Lost
 from novel_agent.serving.route import Handler, Route, problem
 from novel_agent.serving.traffic import Traffic
-from novel_agent.state.directory import StateDirectory, TokenNotKept
 
 log = get_logger("api")
 
@@ -67,37 +67,20 @@ class ApiServer:
         self._listener = Listener(agent.listen, self._connect, certificates, self._limits, self.traffic)
         if not isinstance(predecessor, ApiServer):
             return await self._listener.open()
-        return await predecessor.make_way(self._listener, agent.listen)
+        return await predecessor.make_way(self._listener)
 
-    async def make_way(self, successor: Listener, listen: str) -> str:
-        """Let another listener begin where this one is: at the same address it takes the sockets over.
-
-        At another address of the same port the two would be in each other's way, so this one closes first, and listens
-        again where the other cannot.
-        """
-        mine = self._listener
-        if mine is None:
-            return await successor.open()
-        if self._agent.listen == listen:
-            return await successor.open(mine.give_up_sockets())
-        if _port(listen) == "0" or _port(self._agent.listen) != _port(listen):
-            return await successor.open()
-        for each in mine.give_up_sockets():
-            each.close()
-        try:
-            return await successor.open()
-        except AgentError:
-            await mine.open()
-            raise
+    async def make_way(self, successor: Listener) -> str:
+        """Let another listener begin where this one is."""
+        return await (successor.open() if self._listener is None else self._listener.make_way(successor))
 
     def _make_access(self) -> Access:
         agent = self._agent
         names = {*own_names(), *map(host_named, (*agent.allowed_hosts, agent.listen))}
         return Access(
-            TokenFile(agent.auth.token_file) if agent.auth.token_file else _kept_token(self._daemon.state),
+            TokenFile(agent.auth.token_file) if agent.auth.token_file else kept_token(self._daemon.state),
             self.traffic,
             self._limits,
-            always_token=agent.auth.token_file is not None,
+            authenticate="elsewhere" if agent.auth.token_file is None else "always",
             names=names - {""},
         )
 
@@ -115,10 +98,10 @@ class ApiServer:
         """The server's own series."""
         return self.traffic.blocks()
 
-    def _connect(self, lost: Callable[[Connection], object]) -> Connection:
+    def _connect(self, lost: Lost) -> Connection:
         assert self._runner is not None
         assert self._runner.server is not None
-        return Connection(self._runner.server, self._limits, self.traffic, lost)
+        return _ApiConnection(self._runner.server, self._limits, self.traffic, lost)
 
     def _middleware(self) -> "Middleware":
         @web.middleware
@@ -181,33 +164,30 @@ class ApiServer:
         return response
 
 
+class _ApiConnection(Connection):
+    """Counts as answered what was too malformed to reach a route."""
+
+    __slots__ = ()
+    _traffic: Traffic
+
+    def error_answer(self, request: web.BaseRequest, status: int, error: str) -> web.StreamResponse:
+        if status == 400:
+            self._traffic.answered(_UNMATCHED, "other", 400, 0.0)
+        return super().error_answer(request, status, error)
+
+
 def _routes(daemon: Daemon, closing: asyncio.Event) -> list[Route]:
     routes = [
         *Metrics(daemon).routes(),
         *HealthResource(daemon).routes(),
         *StatusResource(daemon).routes(),
         *InputsResource(daemon).routes(),
+        *TracesResource(daemon).routes(),
+        *JaegerResource(daemon).routes(),
         *Control(daemon, closing).routes(),
         *page.routes(),
     ]
     return [*routes, *OpenApi(routes).routes()]
-
-
-def _port(listen: str) -> str:
-    return listen.rpartition(":")[2]
-
-
-def _kept_token(state: StateDirectory) -> TokenFile | TokenInMemory:
-    """The token of the state directory; on a full disk one that nobody knows, so that only loopback is answered."""
-    path = os.path.join(state.path, "api-token")
-    try:
-        _, made = state.token()
-    except TokenNotKept as error:
-        log.error("no token kept, requests that do not come over loopback are refused", reason=error)
-        return TokenInMemory(error.token)
-    if made:
-        log.info("token made, for requests that do not come over loopback", path=path)
-    return TokenFile(path)
 
 
 def _as_problem(error: web.HTTPException, request: web.Request) -> web.Response:

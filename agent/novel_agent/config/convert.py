@@ -13,7 +13,7 @@ from novel_agent.config.describe import expected, right, written
 from novel_agent.config.files import read_secret, reason
 from novel_agent.config.outline import Form, Option, attribute, item_type, options_of, struct_info, unwrap
 from novel_agent.config.scalars import SCALARS, fits, resolved, switch
-from novel_agent.config.tree import Branch, Entry, Items, Node, Origin, Scalar, names_of
+from novel_agent.config.tree import Branch, Entry, Items, Node, Origin, Scalar, names_of, origin_of
 from novel_agent.config.wording import nearest, suggestion
 from novel_agent.errors import ConfigError
 
@@ -130,7 +130,7 @@ class Conversion:
         except msgspec.ValidationError:
             return
         for key, problem in section.conflicts():
-            self._wrong(entries[key].origin if key in entries else where, join(path, key), problem)
+            self._wrong(origin_of(key, entries) or where, join(path, key), problem)
 
     def _table(self, form: Form, node: Node, path: str, where: Origin) -> Any:
         if not isinstance(node, Branch):

@@ -3,7 +3,7 @@
 from msgspec import inspect
 
 from novel_agent.config.kinds import KINDS
-from novel_agent.config.outline import Form, item_type, unwrap
+from novel_agent.config.outline import Form, item_type, struct_in, unwrap
 from novel_agent.config.tree import Branch, Items, Node, Scalar
 from novel_agent.config.wording import quoted
 from novel_agent.config.yaml_writer import write_value
@@ -29,6 +29,8 @@ def right(form: Form) -> str:
     kind = form.type
     if isinstance(kind, inspect.LiteralType):
         return f"write one of {', '.join(map(str, kind.values))}"
+    if isinstance(kind, inspect.UnionType) and (words := _words_or_options(kind)):
+        return f"write {words} or a mapping of its options"
     if form.kind == "named":
         return "write a list, each item beginning with - name:"
     if item_type(kind) is not None:
@@ -48,6 +50,15 @@ _WANTED: dict[type, str] = {
     inspect.StrType: "a text",
     inspect.UnionType: "one of the forms in the reference",
 }
+
+
+def _words_or_options(kind: inspect.UnionType) -> str:
+    """The words that may stand in place of options; empty for another union."""
+    if struct_in(kind) is None:
+        return ""
+    words = ["on, off" for each in kind.types if isinstance(each, inspect.BoolType)]
+    words += [str(value) for each in kind.types if isinstance(each, inspect.LiteralType) for value in each.values]
+    return ", ".join(words)
 
 
 def expected(form: Form, node: Node) -> str:

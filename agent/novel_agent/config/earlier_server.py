@@ -5,10 +5,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from novel_agent.config.convert import Collectors, Conversion
-from novel_agent.config.environment import attribute, jaeger_export, level
+from novel_agent.config.environment import attribute, jaeger_export, level, loki_export
 from novel_agent.config.otlp_environment import SIGNALS, otlp_export
 from novel_agent.config.schema import Config, Secret, Section
-from novel_agent.config.tree import Branch, Node, Scalar, Setting
+from novel_agent.config.tree import Branch, Node, Scalar, Setting, nested
 from novel_agent.config.wording import nearest
 from novel_agent.errors import ConfigError
 
@@ -26,7 +26,9 @@ class EarlierServer(Section, frozen=True, kw_only=True):
         Text, Meta(description="an export `otlp` of all signals; port 4317 means gRPC, any other HTTP")
     ] = None
     jaeger_endpoint: Annotated[Text, Meta(description="an export `jaeger` of traces to that host, port 4318")] = None
-    tracing_sampling_rate: Annotated[float, Meta(ge=0, le=1)] | None = None
+    tracing_sampling_rate: Annotated[
+        Annotated[float, Meta(ge=0, le=1)] | None, Meta(description="`traces.head_sampling`")
+    ] = None
     base_url: Url = None
     email_recipients: tuple[str, ...] | None = None
     slack_webhook_url: Secret | None = None
@@ -40,12 +42,17 @@ class EarlierServer(Section, frozen=True, kw_only=True):
     dashboard_export_enabled: bool | None = None
     dashboard_export_path: Text = None
     log_directory: Text = None
-    enable_remote_logging: bool | None = None
-    logging_remote_endpoint: Url = None
+    enable_remote_logging: Annotated[
+        bool | None, Meta(description="whether `logging_remote_endpoint` is used; it is where this is not given")
+    ] = None
+    logging_remote_endpoint: Annotated[Url, Meta(description="an export `loki` of logs, of type loki")] = None
 
 
 _KEYS_LOOKED_AT = 100
-USED = ("environment", "log_level", "otlp_endpoint", "jaeger_endpoint")
+USED = (
+    "environment", "log_level", "otlp_endpoint", "jaeger_endpoint", "tracing_sampling_rate", "enable_remote_logging",
+    "logging_remote_endpoint",
+)  # fmt: skip
 
 
 def is_earlier_server(node: Node) -> bool:
@@ -84,4 +91,8 @@ def from_earlier_server(node: Branch, errors: list[ConfigError], notices: list[s
         trees += otlp_export({"ENDPOINT": given["otlp_endpoint"]}, list(SIGNALS), errors, notices)
     if "jaeger_endpoint" in given:
         trees += jaeger_export(given["jaeger_endpoint"], errors, notices)
+    if "tracing_sampling_rate" in valid:
+        trees.append(nested("traces.head_sampling", valid["tracing_sampling_rate"].node))
+    if "logging_remote_endpoint" in given and values.get("enable_remote_logging") is not False:
+        trees += loki_export(given["logging_remote_endpoint"])
     return trees

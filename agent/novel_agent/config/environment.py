@@ -32,6 +32,7 @@ USED = {
     "OTEL_EXPORTER_OTLP_CLIENT_KEY": "its `tls.key_file`",
     "OTEL_EXPORTER_OTLP_INSECURE": "whether a gRPC endpoint written without a scheme is `http://`",
     "JAEGER_ENDPOINT": "an export `jaeger` of traces to that host, port 4318",
+    "REMOTE_LOG_ENDPOINT": "an export `loki` of logs, of type loki",
     "STATE_DIRECTORY": "the default of `agent.state_dir` (systemd sets it)",
 }
 """What each variable becomes, for the reference."""
@@ -44,7 +45,6 @@ UNUSED = (
     "SLACK_WEBHOOK_URL",
     "PAGERDUTY_INTEGRATION_KEY",
     "LOG_DIRECTORY",
-    "REMOTE_LOG_ENDPOINT",
     "ALERT_DB_PATH",
     "METRICS_DB_PATH",
 )
@@ -64,6 +64,8 @@ def from_environment(environ: Mapping[str, str], errors: list[ConfigError], noti
     trees += exports(present, errors, notices)
     if "JAEGER_ENDPOINT" in present:
         trees += jaeger_export(present["JAEGER_ENDPOINT"], errors, notices)
+    if "REMOTE_LOG_ENDPOINT" in present:
+        trees += loki_export(present["REMOTE_LOG_ENDPOINT"])
     return trees
 
 
@@ -113,5 +115,17 @@ def jaeger_export(setting: Setting, errors: list[ConfigError], notices: list[str
         "name": given(origin, "jaeger"),
         "endpoint": given(origin, endpoint),
         "signals": Items(origin, (given(origin, "traces"),)),
+    }
+    return [nested("export", Items(origin, (branch(origin, options),)))]
+
+
+def loki_export(setting: Setting) -> list[Branch]:
+    """Logs to a Loki server; the URL is checked with the other exports'."""
+    origin, text = setting
+    options: dict[str, Node] = {
+        "name": given(origin, "loki"),
+        "type": given(origin, "loki"),
+        "endpoint": given(origin, text.strip()),
+        "signals": Items(origin, (given(origin, "logs"),)),
     }
     return [nested("export", Items(origin, (branch(origin, options),)))]

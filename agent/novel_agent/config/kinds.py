@@ -24,6 +24,7 @@ _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([^:\[\]/?#@,\s]*)):([0-9]
 _ALLOWED_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:\*\.)?[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*\.?)(?::[0-9]{1,5})?")
 _URL = re.compile(r"(https?)://(?:[^/?#@\s]*@)?(\[[^\]/\s]+\]|[^:/?#\[\]@\s]+)(?::([0-9]*))?(/[^?#\s]*)?")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_OFF = ("off", "no", "none", "false", "on", "yes", "true")
 _PLACEHOLDERS = ("comm", "exe", "user", "unit")
 _LEVEL_WORDS = {
     **dict.fromkeys(("trace", "debug", "notset"), "debug"),
@@ -61,6 +62,16 @@ def _listen(text: str) -> str:
     if ":" not in text:
         raise ValueError(f"has no port; write {text or '127.0.0.1'}:9090")
     raise ValueError("is not HOST:PORT; write for example 127.0.0.1:9090 or [::1]:9090")
+
+
+def _receiver_listen(text: str) -> str:
+    if text.lower() in _OFF:
+        raise ValueError("is not HOST:PORT; where nothing is to be received, leave the value empty")
+    if text.isdigit():
+        raise ValueError(f"has no host; write 127.0.0.1:{text}, or :{text} for every address")
+    if ":" not in text:
+        raise ValueError(f"has no port; write {text or '127.0.0.1'}:4318")
+    return _listen(text)
 
 
 def _allowed_host(text: str) -> str:
@@ -107,6 +118,22 @@ def _regex(text: str) -> str:
     return text
 
 
+def _linear_regex(text: str) -> str:
+    """What RE2 takes, which matches in time that grows with the text alone, whoever wrote the text."""
+    _regex(text)
+    import re2
+
+    quiet = re2.Options()
+    quiet.log_errors = False
+    try:
+        re2.compile(text, quiet)
+    except re2.error:
+        raise ValueError(
+            "is not a regular expression of RE2, which has no look-around and no back references"
+        ) from None
+    return text
+
+
 def log_level(text: str) -> str:
     """The level that Python's logging, syslog or OpenTelemetry would call so, in any case."""
     level = _LEVEL_WORDS.get(text.strip().lower())
@@ -141,9 +168,11 @@ KINDS: dict[str, Kind] = {
     "duration": Kind("a duration", parse_duration, format_duration, DURATION_PATTERN, takes_any_scalar=True),
     "size": Kind("a size", parse_size, format_size, SIZE_PATTERN, takes_any_scalar=True),
     "listen": Kind("HOST:PORT", _listen, pattern=r".*:[0-9]{1,5}", takes_any_scalar=True),
+    "receiver_listen": Kind("HOST:PORT", _receiver_listen, pattern=r".*:[0-9]{1,5}", takes_any_scalar=True),
     "allowed_host": Kind("a host", _allowed_host, pattern=_ALLOWED_HOST.pattern, takes_any_scalar=True),
     "url": Kind("a URL", _url, pattern="https?://.+"),
     "regex": Kind("a regular expression", _regex),
+    "linear_regex": Kind("a regular expression", _linear_regex),
     "group_name": Kind("a name", _group_name),
     "name_or_number": Kind("a name or number", str, takes_any_scalar=True),
     "log_level": Kind("a log level", log_level),

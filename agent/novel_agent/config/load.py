@@ -18,9 +18,9 @@ from novel_agent.config.files import SourceFile, read_sources
 from novel_agent.config.merge import merge
 from novel_agent.config.model import Loaded, Sources
 from novel_agent.config.outline import named_lists, struct_info
-from novel_agent.config.schema import Config, Match, ProcessGroup
+from novel_agent.config.schema import OWN_RECEIVER, Config, Match, ProcessGroup
 from novel_agent.config.substitute import substitute
-from novel_agent.config.tree import Branch, Origin, Setting, given, nested
+from novel_agent.config.tree import Branch, Items, Origin, Setting, given, nested
 from novel_agent.config.yaml_reader import read_yaml
 from novel_agent.errors import ConfigError, ConfigErrors
 
@@ -39,14 +39,35 @@ def load(
     trees = [tree for file in files for tree in _file_trees(file, sources.environ, collectors, errors, notices)]
     trees += from_environment(sources.environ, errors, notices)
     trees += _from_command_line(sources, errors)
-    check = Conversion(collectors, whole=True)
-    values = check.section(Config, merge(trees, list(named_lists(struct_info(Config)))))
+    check, values = _checked(trees, collectors)
+    back = {error.file for error in check.errors if _is_of_environment(error) and OWN_RECEIVER in error.problem}
+    if back:  # an application's variable that says where its own agent is
+        notices += [f"{source} is this agent's own receiver and makes no destination" for source in sorted(back)]
+        check, values = _checked([tree for tree in trees if not _sends_to(tree, back)], collectors)
     errors.extend(check.errors)
     notices.extend(check.notices)
     if errors:
         raise ConfigErrors(_in_file_order(errors, [file.path for file in files]))
     config = _finished(values, sources, check.origins, notices)
     return Loaded(config=config, origins=check.origins, notices=notices, files=[file.path for file in files])
+
+
+def _checked(trees: Iterable[Branch], collectors: Collectors) -> tuple[Conversion, Any]:
+    check = Conversion(collectors, whole=True)
+    return check, check.section(Config, merge(trees, list(named_lists(struct_info(Config)))))
+
+
+def _is_of_environment(error: ConfigError) -> bool:
+    return error.file.startswith("environment ")
+
+
+def _sends_to(tree: Branch, sources: Collection[str]) -> bool:
+    """Whether a tree is an export whose endpoint one of these sources gave."""
+    export = tree.entries.get("export")
+    if export is None or not isinstance(export.node, Items):
+        return False
+    items = [node.entries for node in export.node.nodes if isinstance(node, Branch)]
+    return any("endpoint" in item and item["endpoint"].origin.source in sources for item in items)
 
 
 def _file_trees(
@@ -98,7 +119,7 @@ def _finished(values: dict[str, Any], sources: Sources, origins: dict[str, str],
     config = msgspec.convert(values, Config)
     groups = _catch_all_last(config.processes, notices)
     for export in config.export:
-        if export.protocol != "grpc" and export.endpoint.rstrip("/").endswith(":4317"):
+        if export.protocol != "grpc" and export.url.rstrip("/").endswith(":4317"):
             notices.append(
                 f"export[{export.name}]: port 4317 is gRPC's by convention, but protocol is {export.protocol}"
             )

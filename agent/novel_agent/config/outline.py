@@ -95,6 +95,12 @@ def item_type(info: inspect.Type) -> inspect.Type | None:
     return None
 
 
+def struct_in(info: inspect.Type) -> inspect.StructType | None:
+    """The struct among the members of a union; None where there is none."""
+    members = info.types if isinstance(info, inspect.UnionType) else ()
+    return next((each for each in members if isinstance(each, inspect.StructType)), None)
+
+
 def named_lists(info: inspect.StructType, path: str = "") -> Iterator[str]:
     """The key paths of the lists whose items have names."""
     for option in options_of(info):

@@ -36,7 +36,7 @@ _WRITTEN_SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB")
 _LARGEST_BYTES = (1 << 63) - 1
 
 DURATION_PATTERN = "0|(?=[0-9])" + "".join(f"(?:[0-9]+{unit})?" for unit in _DURATION_UNITS_MS)
-SIZE_PATTERN = rf"[0-9]+(?:\.[0-9]+)? ?(?:{'|'.join(_SIZE_UNITS)})"
+SIZE_PATTERN = "0|" + rf"[0-9]+(?:\.[0-9]+)? ?(?:{'|'.join(_SIZE_UNITS)})"
 
 _DURATION = re.compile("".join(f"(?:([0-9]+){unit})?" for unit in _DURATION_UNITS_MS))
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]+)")
@@ -132,6 +132,8 @@ def _no_fraction(count: str, unit: str) -> str:
 
 def parse_size(text: str) -> int:
     """Bytes. A fraction is fine where it makes whole bytes (`1.5GiB`). ValueError says what would be right."""
+    if text == "0":  # which needs no unit
+        return 0
     match = _SIZE.fullmatch(text) if len(text) <= _MOST_DIGITS else None
     if not match or match[3] not in _SIZE_UNITS:
         raise ValueError(_size_problem(text, match))

@@ -9,7 +9,7 @@ from novel_agent.config import earlier_server, environment
 from novel_agent.config.collectors import CollectorRow
 from novel_agent.config.convert import join
 from novel_agent.config.kinds import KINDS
-from novel_agent.config.outline import Form, Option, item_type, options_of, struct_info, summary_of, unwrap
+from novel_agent.config.outline import Form, Option, item_type, options_of, struct_in, struct_info, summary_of, unwrap
 from novel_agent.config.sample import allowed_values, sample_files
 from novel_agent.config.schema import Config
 from novel_agent.config.yaml_writer import write_value
@@ -132,10 +132,15 @@ def _flattened(info: inspect.StructType, path: str, within: str = "") -> Iterato
     """Each option with its path and the optional section it stands in."""
     for option in options_of(info):
         inner = join(path, option.key)
+        items, choice = item_type(option.form.type), struct_in(option.form.type)
         if isinstance(option.form.type, inspect.StructType):
             yield from _flattened(option.form.type, inner, inner if option.form.optional else within)
-        else:
-            yield inner, within, option
+            continue
+        yield inner, within, option
+        if isinstance(items, inspect.StructType):
+            yield from _flattened(items, f"{inner}[]", inner)
+        elif choice is not None:
+            yield from _flattened(choice, inner, inner)
 
 
 def _kind(form: Form) -> str:
@@ -159,7 +164,8 @@ _KINDS: dict[type, str] = {
     inspect.FloatType: "number",
     inspect.StrType: "text",
     inspect.LiteralType: "choice",
-    inspect.UnionType: "any of several",
+    inspect.UnionType: "a choice, or options",
+    inspect.StructType: "items",
 }
 
 

@@ -4,13 +4,14 @@ Lines that begin with `##` explain; taking `# ` off a line sets the option.
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import NODEFAULT, inspect
 
 from novel_agent.config.collectors import CollectorRow
-from novel_agent.config.outline import Form, Option, item_type, options_of, struct_info, summary_of, unwrap
+from novel_agent.config.outline import Form, Option, item_type, options_of, struct_in, struct_info, summary_of, unwrap
 from novel_agent.config.scalars import bounds
 from novel_agent.config.schema import Config
 from novel_agent.config.wording import listing
@@ -33,8 +34,13 @@ so a group of your own works in any file; an item with the name of an earlier on
 """,
     "export": """\
 Where telemetry is sent. Nothing is sent until a destination is given here or by OTEL_EXPORTER_OTLP_ENDPOINT;
-/metrics is served either way. Each destination has its own queue, retries and acknowledgement.\
+/metrics is served either way. Each destination has its own spool, retries and acknowledgement.\
 """,
+    "otlp_receiver": """\
+Where the application sends its traces, metrics and logs. A request is answered when its data is safe: on disk in the spool
+of every destination that takes it.\
+""",
+    "traces": "What happens to traces on their way, and which of them can be looked up on this host.",
 }
 _COLLECTORS = "To set an option of a collector, take the # off the line with its name as well."
 _SHIPPED_GROUPS = """\
@@ -47,6 +53,8 @@ _SHIPPED_GROUPS = """\
   - name: "{comm}"
     top: 10
 """
+_SHIPPED_RECEIVER = {"http": "127.0.0.1:4318"}
+"""OpenTelemetry's own port: an SDK that is told nothing sends there."""
 
 
 def sample_files(rows: Iterable[CollectorRow]) -> dict[str, str]:
@@ -58,6 +66,8 @@ def sample_files(rows: Iterable[CollectorRow]) -> dict[str, str]:
         "20-host.yaml": _host(sections["host"], rows),
         "30-processes.yaml": [*_list_section(sections["processes"], _SHIPPED_GROUPS)],
         "40-export.yaml": [*_list_section(sections["export"], "")],
+        "50-otlp.yaml": _section(sections["otlp_receiver"], _SHIPPED_RECEIVER),
+        "60-traces.yaml": _section(sections["traces"]),
     }
     return {name: "\n".join(_trimmed(lines)) + "\n" for name, lines in files.items()}
 
@@ -76,23 +86,44 @@ def _introduction(key: str) -> Iterator[str]:
     yield ""
 
 
-def _section(option: Option) -> Iterator[str]:
+def _section(option: Option, shipped: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
     yield from _introduction(option.key)
     yield f"{option.key}:"
     assert isinstance(option.form.type, inspect.StructType)
-    yield from _struct(option.form.type, option.default, "  ")
+    yield from _struct(option.form.type, option.default, "  ", shipped)
 
 
-def _struct(info: inspect.StructType, default: Any, indent: str) -> Iterator[str]:
+def _struct(
+    info: inspect.StructType, default: Any, indent: str, shipped: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
     for option in options_of(info):
         if isinstance(option.form.type, inspect.StructType):
             yield from _explained(summary_of(option.form.type.cls), indent)
             yield f"{indent}{option.key}:"
             yield from _struct(option.form.type, None, indent + "  ")
+            continue
+        yield from _explained(_explanation(option), indent)
+        if option.key in shipped:
+            yield f"{indent}{option.key}: {shipped[option.key]}"
         else:
-            yield from _explained(_explanation(option), indent)
-            yield f"{indent}# {option.key}: {_example(option)}"
-            yield ""
+            yield from _commented(option, indent)
+        yield ""
+
+
+def _commented(option: Option, indent: str) -> Iterator[str]:
+    """An option that is not set: its default, and below it what else may stand there."""
+    items, choice = item_type(option.form.type), struct_in(option.form.type)
+    if isinstance(items, inspect.StructType):
+        yield f"{indent}# {option.key}:"
+        yield from _item(items, indent)
+    elif choice is not None:
+        is_switch = option.default is False
+        yield f"{indent}# {option.key}:" + ("   # off by default; its options turn it on" if is_switch else "")
+        for inner in options_of(choice):
+            yield from _explained(_explanation(inner), indent, "  ")
+            yield f"{indent}#   {inner.key}: {_example(inner)}"
+    else:
+        yield f"{indent}# {option.key}: {_example(option)}"
 
 
 def _explained(text: str, indent: str, inset: str = "") -> Iterator[str]:
@@ -191,19 +222,19 @@ def _list_section(section: Option, shipped: str) -> Iterator[str]:
     inner = item_type(section.form.type)
     assert isinstance(inner, inspect.StructType)
     yield from _explained("One item with every option:", "  ")
-    yield from _item(inner)
+    yield from _item(inner, "  ")
 
 
-def _item(info: inspect.StructType) -> Iterator[str]:
+def _item(info: inspect.StructType, indent: str) -> Iterator[str]:
     marker = "- "
     for option, depth in _flattened(info, 0):
         inset = "  " * (depth + 1)
         if isinstance(option.form.type, inspect.StructType):
-            yield from _explained(summary_of(option.form.type.cls), "  ", inset)
-            yield f"  # {inset}{option.key}:"
+            yield from _explained(summary_of(option.form.type.cls), indent, inset)
+            yield f"{indent}# {inset}{option.key}:"
         else:
-            yield from _explained(_explanation(option), "  ", inset)
-            yield f"  # {marker if not depth and marker.strip() else inset}{option.key}: {_example(option)}"
+            yield from _explained(_explanation(option), indent, inset)
+            yield f"{indent}# {marker if not depth and marker.strip() else inset}{option.key}: {_example(option)}"
         marker = ""
 
 

@@ -5,8 +5,11 @@ in the `Meta` of each type: the checks, the JSON Schema, the reference page, the
 them. `Duration` and `Size` are written as people write them (`15s`, `64MiB`) and are seconds and bytes from here on.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, field
@@ -23,9 +26,15 @@ Path = Annotated[str, Meta(extra={"kind": "path"})]
 """A path that need not exist yet; absolute once loaded."""
 
 Listen = Annotated[str, Meta(extra={"kind": "listen"})]
+ReceiverListen = Annotated[str, Meta(extra={"kind": "receiver_listen"})]
+"""HOST:PORT of what may be left out."""
+
 AllowedHost = Annotated[str, Meta(extra={"kind": "allowed_host"})]
 Url = Annotated[str, Meta(extra={"kind": "url"})]
 Regex = Annotated[str, Meta(extra={"kind": "regex"})]
+LinearRegex = Annotated[str, Meta(extra={"kind": "linear_regex"})]
+"""Of RE2: for what is matched with texts from elsewhere."""
+
 NameOrNumber = Annotated[str, Meta(extra={"kind": "name_or_number"})]
 GroupName = Annotated[str, Meta(extra={"kind": "group_name"}, min_length=1)]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -235,32 +244,55 @@ class ClientTls(Section, frozen=True, kw_only=True):
             yield "key_file", "needs cert_file beside it"
 
 
-class MemoryQueue(Section, frozen=True, kw_only=True):
-    """What waits for a destination."""
+class Spool(Section, frozen=True, kw_only=True):
+    """What waits for a destination, on disk in the state directory."""
 
-    size_bytes: Annotated[Size, Meta(ge=64 << 10, description="Most bytes that wait.")] = field(
-        default=8 << 20, name="size"
+    size_bytes: Annotated[Size, Meta(ge=1 << 20, description="Most bytes that wait.")] = field(
+        default=512 << 20, name="size"
     )
+    when_full: Annotated[
+        Literal["drop_oldest", "block"],
+        Meta(
+            description="Whether the oldest makes room for what comes, or what comes is refused: receivers then answer "
+            "that they are busy."
+        ),
+    ] = "drop_oldest"
+
+
+class Rotation(Section, frozen=True, kw_only=True):
+    """When a file is put aside, and how many are kept."""
+
+    size_bytes: Annotated[Size, Meta(ge=64 << 10, description="Largest file.")] = field(default=64 << 20, name="size")
+    keep: Annotated[int, Meta(ge=0, le=1000, description="Files put aside that are kept.")] = 5
+    compress: Annotated[bool, Meta(description="gzip what is put aside.")] = True
 
 
 class Export(Section, frozen=True, kw_only=True):
-    """One destination. Each has its own queue, retries and acknowledgement."""
+    """One destination. Each has its own spool, retries and acknowledgement."""
 
     name: Annotated[str, Meta(min_length=1, description="Name in logs, status and metrics.", examples=["central"])]
-    type: Annotated[Literal["otlp"], Meta(description="Kind of destination.")] = "otlp"
+    type: Annotated[
+        Literal["otlp", "loki", "prometheus_remote_write", "file"], Meta(description="Kind of destination.")
+    ] = "otlp"
     endpoint: Annotated[
-        Url,
+        Url | None,
         Meta(
-            description="Base URL; over HTTP the signal's path (/v1/metrics) is appended.",
+            description="Base URL. With otlp over HTTP the signal's path (/v1/metrics) is appended; with loki and "
+            "prometheus_remote_write it is the whole URL, /loki/api/v1/push or /api/v1/write where it has no path. "
+            "Required of all but `file`.",
             examples=["https://collector.example.org:4318"],
         ),
-    ]
-    protocol: Annotated[Literal["http/protobuf", "http/json", "grpc"], Meta(description="Encoding and transport.")] = (
-        "http/protobuf"
-    )
-    compression: Annotated[Literal["gzip", "none"], Meta(description="Compression of request bodies.")] = "gzip"
+    ] = None
+    protocol: Annotated[
+        Literal["http/protobuf", "http/json", "grpc"], Meta(description="Encoding and transport, of otlp.")
+    ] = "http/protobuf"
+    compression: Annotated[
+        Literal["gzip", "zstd", "none"],
+        Meta(description="Compression of request bodies, of otlp and loki; remote write is always snappy."),
+    ] = "gzip"
     signals: Annotated[
-        tuple[Literal["metrics", "logs", "traces"], ...], Meta(min_length=1, description="What is sent there.")
+        tuple[Literal["metrics", "logs", "traces"], ...],
+        Meta(min_length=1, description="What is sent there, as far as the destination takes it."),
     ] = ("metrics", "logs", "traces")
     headers: Annotated[
         dict[str, Secret],
@@ -272,18 +304,255 @@ class Export(Section, frozen=True, kw_only=True):
     timeout_seconds: Annotated[Duration, Meta(gt=0, description="Of one request.")] = field(
         default=10.0, name="timeout"
     )
+    concurrency: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="Most requests under way at a time; how many there are follows the destination's answers. Remote "
+            "write must keep its order and so has one.",
+        ),
+    ] = 8
     tls: ClientTls = ClientTls()
-    queue: MemoryQueue = MemoryQueue()
+    spool: Spool = Spool()
+    remote_write_version: Annotated[
+        Literal["2.0", "1.0"], Meta(description="Of prometheus_remote_write: the version of the protocol.")
+    ] = "2.0"
+    labels: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Of loki: the attributes, of the resource or else the record, that become stream labels; keep "
+            "to those with few values. The rest is structured metadata."
+        ),
+    ] = ("service.name", "service.namespace", "deployment.environment.name", "host.name")
+    path: Annotated[
+        Path | None,
+        Meta(
+            description="Of file: where OTLP JSON lines are written. Required there.",
+            examples=["/var/lib/novel-engine-agent/export/telemetry.jsonl"],
+        ),
+    ] = None
+    rotate: Rotation = Rotation()
+
+    @property
+    def url(self) -> str:
+        """The endpoint; empty for a file."""
+        return self.endpoint or ""
+
+    @property
+    def where(self) -> str:
+        """The endpoint or the file."""
+        return self.endpoint or self.path or ""
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
-        base = self.endpoint.split("?")[0].rstrip("/")
+        if self.type == "file":
+            yield from self._conflicts_of_file()
+            return
+        if not self.endpoint:
+            yield "endpoint", f"is missing; write a URL such as {_EXAMPLES[self.type]}"
+            return
+        if self.type == "otlp":
+            yield from self._conflicts_of_otlp(self.endpoint)
+        elif self.protocol != "http/protobuf":
+            yield "protocol", f"is for type otlp; {self.type} has its own"
+        if self.endpoint.startswith("http://") and self.tls != ClientTls():
+            yield "tls", "is set, but endpoint is http://, so nothing would be encrypted; write https://"
+        if self.type == "loki" and self.compression == "zstd":
+            yield "compression", "is zstd, which Loki does not take; write gzip or none"
+        if self.type == "loki" and len(self.labels) > MOST_LABELS:
+            yield "labels", f"has {len(self.labels)} names; Loki takes {MOST_LABELS} labels a stream"
+        only = TAKES[self.type]
+        if not set(only) & set(self.signals):
+            yield "signals", f"has nothing that {self.type} takes; it takes {' and '.join(only)}"
+
+    def _conflicts_of_file(self) -> Iterator[tuple[str, str]]:
+        if not self.path:
+            yield "path", "is missing; write where the lines go, such as /var/log/telemetry.jsonl"
+        if self.endpoint:
+            yield "endpoint", "is for destinations on the network; a file has a path"
+
+    def _conflicts_of_otlp(self, endpoint: str) -> Iterator[tuple[str, str]]:
+        base = endpoint.split("?")[0].rstrip("/")
         path = base.partition("://")[2].partition("/")[2]
         if self.protocol == "grpc" and path:
             yield "endpoint", f"has the path /{path}, but gRPC takes none; end it after the port"
         elif path.endswith(("v1/metrics", "v1/logs", "v1/traces")):
             yield "endpoint", f"ends in the signal's path, which is appended; write {base.rpartition('/v1/')[0]}"
-        if base.startswith("http://") and self.tls != ClientTls():
-            yield "tls", "is set, but endpoint is http://, so nothing would be encrypted; write https://"
+        if self.protocol == "grpc" and self.compression == "zstd":
+            yield "compression", "is zstd, which gRPC servers do not take; write gzip or none"
+
+
+_EXAMPLES = {
+    "otlp": "https://collector.example.org:4318",
+    "loki": "https://loki.example.org:3100",
+    "prometheus_remote_write": "https://prometheus.example.org:9090",
+}
+
+MOST_LABELS = 15
+"""Loki's own default limit of a stream."""
+
+TAKES: dict[str, tuple[str, ...]] = {
+    "otlp": ("metrics", "logs", "traces"),
+    "loki": ("logs",),
+    "prometheus_remote_write": ("metrics",),
+    "file": ("metrics", "logs", "traces"),
+}
+"""The signals that each type of destination takes."""
+
+
+class OtlpReceiver(Section, frozen=True, kw_only=True):
+    """Takes the application's OTLP: traces, metrics and logs."""
+
+    http: Annotated[
+        ReceiverListen | None,
+        Meta(description="HOST:PORT for OTLP over HTTP, protobuf and JSON.", examples=["127.0.0.1:4318"]),
+    ] = None
+    grpc: Annotated[
+        ReceiverListen | None,
+        Meta(description="HOST:PORT for OTLP over gRPC.", examples=["127.0.0.1:4317"]),
+    ] = None
+    durability: Annotated[
+        Literal["fsync", "os"],
+        Meta(
+            description="When a request is answered: after its data is on disk, or as soon as the operating system has "
+            "it, which survives the agent's end but not the machine's."
+        ),
+    ] = "fsync"
+    max_request_bytes: Annotated[Size, Meta(ge=64 << 10, description="Largest request, decompressed.")] = field(
+        default=64 << 20, name="max_request"
+    )
+    auth: Annotated[
+        Auth | Literal["none"] | None,
+        Meta(
+            description="`token_file` with the bearer token that every request needs, or `none`. Without it, loopback "
+            "needs no token, and any other address needs the API's."
+        ),
+    ] = None
+    tls: ServerTls | None = None
+
+
+class TailRule(Section, frozen=True, kw_only=True):
+    """Which whole traces are kept: of the rules in order, the first whose criteria all hold decides."""
+
+    name: Annotated[str, Meta(min_length=1, description="Name in counts.", examples=["errors"])]
+    errors: Annotated[bool, Meta(description="A span of the trace has the status error.")] = False
+    latency_seconds: Annotated[
+        Annotated[Duration, Meta(gt=0)] | None,
+        Meta(description="The trace took at least this long.", examples=["500ms"]),
+    ] = field(default=None, name="latency")
+    attributes: Annotated[
+        dict[str, LinearRegex],
+        Meta(
+            description="A span, or its resource, has each of these attributes, its value matched whole by the regular "
+            "expression.",
+            examples=[{"user.tier": "gold|platinum"}],
+        ),
+    ] = field(default_factory=dict)
+    probability: Annotated[float, Meta(ge=0, le=1, description="The share of such traces that is kept.")] = 1.0
+
+
+class SpanMetrics(Section, frozen=True, kw_only=True):
+    """Calls, errors and durations of the spans, as metrics."""
+
+    dimensions: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Further attributes, of the span or its resource, that tell series apart.",
+            examples=[["deployment.environment.name"]],
+        ),
+    ] = ()
+    buckets_seconds: Annotated[
+        tuple[Duration, ...], Meta(min_length=1, description="Bounds of the duration histogram.")
+    ] = field(
+        default=(0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+        name="buckets",
+    )
+    max_series: Annotated[int, Meta(ge=10, description="Most series; the rest becomes one.")] = 1000
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if any(below >= above for below, above in pairwise(self.buckets_seconds)):
+            yield "buckets", "do not rise; write each bound once, the smallest first"
+
+
+class Redaction(Section, frozen=True, kw_only=True):
+    """What is taken out of spans before anybody sees them."""
+
+    attributes: Annotated[
+        tuple[LinearRegex, ...],
+        Meta(
+            description="Attributes whose names these regular expressions match whole: their values become `[redacted]`.",
+            examples=[["http\\.request\\.header\\.(authorization|cookie)"]],
+        ),
+    ] = ()
+    patterns: Annotated[
+        tuple[Literal["email", "bearer", "key", "card", "url_password"], ...],
+        Meta(
+            description="Built-in patterns taken out of every text value.",
+        ),
+    ] = ()
+    values: Annotated[
+        tuple[LinearRegex, ...],
+        Meta(
+            description="Further regular expressions for what is taken out of text values.",
+            examples=[["NE-[0-9]{8}"]],
+        ),
+    ] = ()
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        for pattern in self.values:
+            if re.fullmatch(pattern, "") is not None:
+                yield "values", f"has {pattern!r}, which matches the empty text and so everywhere"
+
+
+class AttributeLimits(Section, frozen=True, kw_only=True):
+    """Bounds of what a span may carry; what is beyond is cut and counted as dropped."""
+
+    count: Annotated[int, Meta(ge=1, description="Most attributes of a span, an event or a link.")] = 128
+    value_length: Annotated[int, Meta(ge=16, description="Longest text value, in characters.")] = 4096
+    events: Annotated[int, Meta(ge=0, description="Most events of a span.")] = 128
+    links: Annotated[int, Meta(ge=0, description="Most links of a span.")] = 128
+
+
+class Traces(Section, frozen=True, kw_only=True):
+    """What happens to traces on their way. As shipped they are forwarded as they came, without being decoded."""
+
+    head_sampling: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="The share of traces that is kept, decided by the trace id alone (consistent probability).",
+        ),
+    ] = 1.0
+    tail_sampling: Annotated[
+        tuple[TailRule, ...],
+        Meta(
+            description="Which whole traces are kept; what no rule takes is dropped. Without rules every trace is kept.",
+            extra={"kind": "named"},
+        ),
+    ] = ()
+    tail_wait_seconds: Annotated[
+        Duration, Meta(gt=0, le=600, description="How long the spans of a trace are waited for, from the first.")
+    ] = field(default=10.0, name="tail_wait")
+    tail_memory_bytes: Annotated[
+        Size,
+        Meta(ge=1 << 20, description="Most bytes of spans that wait; beyond, the oldest traces are decided early."),
+    ] = field(default=8 << 20, name="tail_memory")
+    span_metrics: Annotated[
+        bool | SpanMetrics,
+        Meta(
+            description="`on`, `off` or options: calls, errors and durations per service, span and status as metrics."
+        ),
+    ] = False
+    service_graph: Annotated[
+        bool, Meta(description="Who calls whom, with rates, errors and durations, as metrics.")
+    ] = False
+    redact: Redaction | None = None
+    limits: AttributeLimits | None = None
+    recent_bytes: Annotated[
+        Size,
+        Meta(description="Memory for the traces that were seen last, which can be looked up on this host; 0 for none."),
+    ] = field(default=4 << 20, name="recent")
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -299,4 +568,70 @@ class Config(Section, frozen=True, kw_only=True):
             extra={"kind": "named"},
         ),
     ] = ()
+    otlp_receiver: OtlpReceiver = OtlpReceiver()
+    traces: Traces = Traces()
     export: Annotated[tuple[Export, ...], Meta(description="Where telemetry is sent.", extra={"kind": "named"})] = ()
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        receivers = {"http": self.otlp_receiver.http, "grpc": self.otlp_receiver.grpc}
+        yield from _shared_addresses(self.agent.listen, receivers)
+        yield from _shared_files(self.export)
+        for each in self.export:
+            name = next((name for name, listen in receivers.items() if listen and _leads_to(each.url, listen)), None)
+            if name:
+                yield (
+                    f"export[{each.name}].endpoint",
+                    f"{OWN_RECEIVER}.{name}, so everything would go round for ever; "
+                    "write another destination, or another port for the receiver",
+                )
+
+
+OWN_RECEIVER = "is this agent's own otlp_receiver"
+"""How that problem begins: of the environment it is a notice, since applications have the same variables."""
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - named, not listened on
+
+
+def _shared_addresses(api: str, receivers: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+    taken = [("agent.listen", *_host_and_port(api))]
+    for name, listen in receivers.items():
+        if not listen:
+            continue
+        host, port = _host_and_port(listen)
+        for other, other_host, other_port in taken:
+            if port and port == other_port and _overlap(host, other_host):
+                yield f"otlp_receiver.{name}", f"is {listen}, which {other} has; write another port"
+        taken.append((f"otlp_receiver.{name}", host, port))
+
+
+def _shared_files(exports: tuple[Export, ...]) -> Iterator[tuple[str, str]]:
+    first: dict[str, str] = {}
+    for each in exports:
+        if each.type != "file" or not each.path:
+            continue
+        if each.path in first:
+            yield f"export[{each.name}].path", f"is where {first[each.path]} writes; write another file"
+        first.setdefault(each.path, each.name)
+
+
+def _host_and_port(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]").lower(), int(port)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether listening at both fails, as far as names tell."""
+    return (
+        one == other or one in _EVERY_ADDRESS or other in _EVERY_ADDRESS or {one, other} == {"localhost", "127.0.0.1"}
+    )
+
+
+def _leads_to(url: str, listen: str) -> bool:
+    """Whether a URL of this machine's loopback is that listener."""
+    if not url:
+        return False
+    parts = urlsplit(url)
+    host, port = _host_and_port(listen)
+    to = (parts.hostname or "").lower()
+    return port == parts.port and to in _LOOPBACK and (host in _EVERY_ADDRESS or host in _LOOPBACK)

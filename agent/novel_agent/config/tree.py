@@ -13,6 +13,7 @@ Style = Literal["plain", "quoted", "either"]
 _NULL_TEXTS = frozenset(("", "~", "null", "Null", "NULL"))
 _ON_TEXTS = frozenset(("on", "On", "ON", "yes", "Yes", "YES", "true", "True", "TRUE"))
 _OFF_TEXTS = frozenset(("off", "Off", "OFF", "no", "No", "NO", "false", "False", "FALSE"))
+_STEP = re.compile(r"([^.\[]+)(?:\[(.*?)\](?=\.|$))?")
 _NUMERIC = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9]*)?([eE][-+]?[0-9]+)?|0[xob][0-9a-fA-F_]+")
 
 
@@ -118,3 +119,18 @@ def names_of(nodes: Iterable[Node]) -> list[str | None]:
 def _name(node: Node) -> str | None:
     entry = node.entries.get("name") if isinstance(node, Branch) else None
     return entry.node.text if entry and isinstance(entry.node, Scalar) else None
+
+
+def origin_of(path: str, entries: Mapping[str, Entry]) -> Origin | None:
+    """Where the option at a key path (`tls.cert_file`, `export[name].path`) stands, or what it would stand in; None without."""
+    origin = None
+    for key, name in _STEP.findall(path):
+        entry = entries.get(key)
+        if entry is None:
+            break
+        origin, node = entry.origin, entry.node
+        if name and isinstance(node, Items):
+            node = next((each for each in node.nodes if _name(each) == name), node)
+            origin = node.origin
+        entries = node.entries if isinstance(node, Branch) else {}
+    return origin

@@ -1,8 +1,8 @@
 """Who may do what.
 
-A request is *local* when its peer and the host it names are both loopback and no header tells of a proxy. Without
-`agent.auth` a local request may do everything; any other request needs the bearer token, `is_open` routes apart. With
-`agent.auth` everything but `is_open` routes needs it.
+A request is *local* when its peer and the host it names are both loopback and no header tells of a proxy. Where the token
+is needed `elsewhere`, a local request may do everything, and any other needs the bearer token; `always` and `never` are what
+they say. `is_open` routes need none.
 
 Every request must name a host that is this machine's or stands in `agent.allowed_hosts`: a page of somebody else whose
 name was pointed at this machine (DNS rebinding) names its own. What another site's page sends is refused unless it is a
@@ -21,15 +21,16 @@ import secrets
 import socket
 import stat
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import Literal, NamedTuple, Protocol
 
 from novel_agent.errors import ConfigError
 from novel_agent.logs import get_logger
 from novel_agent.serving.aiohttp_web import web
 from novel_agent.serving.limits import Limits
 from novel_agent.serving.route import problem
-from novel_agent.serving.traffic import Traffic
+from novel_agent.serving.traffic import Tally
 
 log = get_logger("api")
 
@@ -40,6 +41,11 @@ _FORWARDING = re.compile(
 """Header names that proxies and content delivery networks add."""
 
 _HOST = re.compile(r"(?:\[([0-9a-z:.%]+)\]|([^\[\]:/?#@,\s]*))(?::[0-9]*)?")
+HOW_TO_AUTHENTICATE = (
+    "a token is required: send `Authorization: Bearer TOKEN`; it is in the file that agent.auth.token_file names,"
+    " else in api-token in the agent's state directory"
+)
+NO_HEADERS: Mapping[str, str] = {}
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="novel-agent"'}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -55,12 +61,14 @@ def address_of(text: str) -> Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is loopback, by itself: nothing is resolved."""
     address = address_of(host)
     return host == "localhost" if address is None else address.is_loopback
 
 
+@lru_cache(maxsize=64)
 def host_named(authority: str) -> str:
     """The host in a Host header: lower case, without port, brackets and final dot; ValueError where it holds more."""
     match = _HOST.fullmatch(authority.strip().lower())
@@ -101,8 +109,9 @@ def _lines(path: str) -> Iterable[list[str]]:
 class TokenFile:
     """A file that holds the token; a new token is taken up without a restart, an unusable file leaves the old one valid."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, key: str = "agent.auth.token_file") -> None:
         self._path = path
+        self._key = key
         self._signature, self._token = self._read()
 
     def _read(self) -> tuple[object, bytes]:
@@ -119,7 +128,7 @@ class TokenFile:
         return _signature(status), token
 
     def _unusable(self, problem: str) -> ConfigError:
-        return ConfigError(self._path, 0, "agent.auth.token_file", problem)
+        return ConfigError(self._path, 0, self._key, problem)
 
     def matches(self, given: str) -> bool:
         """Whether this is the token; takes the same time however much of it is right."""
@@ -155,46 +164,82 @@ def _signature(status: os.stat_result) -> object:
     return status.st_mtime_ns, status.st_ino, status.st_size
 
 
+class Asked(Protocol):
+    """What is looked at of a request."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def raw_path(self) -> str: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By name, whatever its case."""
+
+    @property
+    def remote(self) -> str | None:
+        """The peer's address."""
+
+
+class Refusal(NamedTuple):
+    """Why a request is not served: an HTTP status, words, and headers to add."""
+
+    status: int
+    error: str
+    headers: Mapping[str, str]
+
+
+Token = TokenFile | TokenInMemory
+
+
 class Access:
     """Decides about each request."""
 
     def __init__(
         self,
-        token: TokenFile | TokenInMemory,
-        traffic: Traffic,
+        token: Token,
+        traffic: Tally,
         limits: Limits,
         *,
-        always_token: bool,
+        authenticate: Literal["elsewhere", "always", "never"],
         names: Iterable[str],
+        how_to_authenticate: str = HOW_TO_AUTHENTICATE,
     ) -> None:
         self._token = token
         self._traffic = traffic
         self._limits = limits
-        self._always_token = always_token
+        self._authenticates = authenticate
+        self._how_to_authenticate = how_to_authenticate
         self._names = frozenset(name for name in names if not name.startswith("*."))
         self._domains = tuple(name[1:] for name in names if name.startswith("*."))
         self._waiting = Counter[str]()
 
     async def refusal(self, request: web.Request, *, is_open: bool) -> web.Response | None:
-        """The answer to a request that may not be served, else None."""
+        """The API's answer to a request that may not be served, else None."""
+        refusal = await self.judge(request, is_open=is_open)
+        return None if refusal is None else problem(refusal.status, refusal.error, headers=refusal.headers)
+
+    async def judge(self, request: Asked, *, is_open: bool = False) -> Refusal | None:
+        """Why a request may not be served, counted; else None."""
         authority = _authority(request)
         try:
             host = host_named(authority)
         except ValueError as error:
-            self._traffic.refuse("malformed")
-            return problem(400, f"malformed request: {error}")
+            return self._refuse(400, "malformed", f"malformed request: {error}")
         if host and not self._is_ours(host):
-            self._traffic.refuse("misdirected")
-            return problem(
-                421,
-                f"this agent does not answer to the host {host[:100]!r}; to allow it, list it in agent.allowed_hosts",
-            )
+            shown = f"this agent does not answer to the host {host[:100]!r}"
+            return self._refuse(421, "misdirected", f"{shown}; to allow it, list it in agent.allowed_hosts")
         if _is_cross_site(request, authority):
-            self._traffic.refuse("cross site")
-            return problem(403, "requests sent by pages of other sites are refused")
-        if is_open or (not self._always_token and host and is_loopback(host) and _comes_over_loopback(request)):
+            return self._refuse(403, "cross site", "requests sent by pages of other sites are refused")
+        if is_open or self._needs_no_token(host, request):
             return None
         return await self._authenticate(request)
+
+    def _needs_no_token(self, host: str, request: Asked) -> bool:
+        if self._authenticates == "elsewhere":
+            return bool(host) and is_loopback(host) and _comes_over_loopback(request)
+        return self._authenticates == "never"
 
     def _is_ours(self, host: str) -> bool:
         address = address_of(host)
@@ -202,22 +247,26 @@ class Access:
             return host == "localhost" or host in self._names or host.endswith(self._domains)
         return address.is_loopback or host in self._names or _is_own(address)
 
-    async def _authenticate(self, request: web.Request) -> web.Response | None:
+    async def _authenticate(self, request: Asked) -> Refusal | None:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given.strip():
-            self._traffic.refuse("no token")
-            return problem(401, _HOW_TO_AUTHENTICATE, headers=_CHALLENGE)
+            return self._refuse(401, "no token", self._how_to_authenticate, _CHALLENGE)
         peer = _source(request.remote or "")
         if self._waiting[peer] >= self._limits.failures_waiting or self._waiting.total() >= (
             self._limits.all_failures_waiting
         ):
-            self._traffic.refuse("too many failures")
-            return problem(429, "too many wrong tokens, try again later", headers={"Retry-After": "1"})
+            return self._refuse(
+                429, "too many failures", "too many wrong tokens, try again later", {"Retry-After": "1"}
+            )
         if self._token.matches(given.strip()):
             return None
-        self._traffic.refuse("wrong token")
+        refusal = self._refuse(401, "wrong token", "wrong token", _CHALLENGE)
         await self._let_wait(peer)
-        return problem(401, "wrong token", headers=_CHALLENGE)
+        return refusal
+
+    def _refuse(self, status: int, reason: str, error: str, headers: Mapping[str, str] = NO_HEADERS) -> Refusal:
+        self._traffic.refuse(reason)
+        return Refusal(status, error, headers)
 
     async def _let_wait(self, peer: str) -> None:
         """Wait, and count as waiting even when the peer hangs up: it must not guess on by doing so."""
@@ -232,19 +281,18 @@ class Access:
             del self._waiting[peer]
 
 
-_HOW_TO_AUTHENTICATE = (
-    "a token is required: send `Authorization: Bearer TOKEN`; it is in the file that agent.auth.token_file names,"
-    " else in api-token in the agent's state directory"
-)
-
-
-def _comes_over_loopback(request: web.Request) -> bool:
+def _comes_over_loopback(request: Asked) -> bool:
     if not is_loopback(request.remote or ""):
         return False
-    return not any(_FORWARDING.fullmatch(name.lower()) for name in request.headers)
+    return not any(map(_tells_of_a_proxy, request.headers))
 
 
-def _authority(request: web.Request) -> str:
+@lru_cache(maxsize=256)
+def _tells_of_a_proxy(header: str) -> bool:
+    return _FORWARDING.fullmatch(header.lower()) is not None
+
+
+def _authority(request: Asked) -> str:
     """What the request names as its host: of an absolute target that, whatever Host says (RFC 9112, section 3.2.2)."""
     scheme, absolute, rest = request.raw_path.partition("://")
     if absolute and scheme.isalpha():
@@ -252,7 +300,7 @@ def _authority(request: web.Request) -> str:
     return request.headers.get("Host", "")
 
 
-def _is_cross_site(request: web.Request, authority: str) -> bool:
+def _is_cross_site(request: Asked, authority: str) -> bool:
     """Whether a page of another origin sent this, as browsers tell it (Fetch Metadata; RFC 6454, section 7)."""
     headers = request.headers
     site = headers.get("Sec-Fetch-Site", "none")

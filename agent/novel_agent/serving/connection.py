@@ -1,14 +1,14 @@
 """One connection: aiohttp's protocol with the deadlines and bounds it does not have."""
 
 import asyncio
-from collections.abc import Callable
-from typing import cast
+from typing import ClassVar, cast
 
 from novel_agent.logs import get_logger
 from novel_agent.serving.aiohttp_web import web
 from novel_agent.serving.limits import Limits
+from novel_agent.serving.listener import Lost
 from novel_agent.serving.route import error_type, problem
-from novel_agent.serving.traffic import Traffic
+from novel_agent.serving.traffic import Tally
 
 log = get_logger("api")
 
@@ -20,13 +20,17 @@ _HEAD_TOO_LARGE = (
 
 
 class Connection(web.RequestHandler):
-    """Cuts off a client that is slow to ask or slow to take the answer, and bounds the head of a request."""
+    """Cuts off a client that is slow to ask or slow to take the answer, and bounds the head of a request.
+
+    Errors look as the API's do; a server whose errors look otherwise overrides `head_too_large` and `error_answer`.
+    """
+
+    head_too_large: ClassVar[bytes] = _HEAD_TOO_LARGE
+    """The whole answer, for a request that was not parsed."""
 
     __slots__ = ("_head_bytes", "_head_end", "_limits", "_lost", "_reads_head", "_timer", "_traffic", "_wire")
 
-    def __init__(
-        self, server: web.Server, limits: Limits, traffic: Traffic, lost: Callable[["Connection"], object]
-    ) -> None:
+    def __init__(self, server: web.Server, limits: Limits, traffic: Tally, lost: Lost) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
@@ -36,6 +40,7 @@ class Connection(web.RequestHandler):
             max_field_size=limits.field_bytes,
             max_headers=limits.headers,
             lingering_time=1.0,
+            read_bufsize=limits.read_bytes,
             auto_decompress=False,
         )
         self._lost = lost
@@ -82,7 +87,7 @@ class Connection(web.RequestHandler):
     def _refuse_head(self) -> None:
         self._traffic.refuse("too large")
         if self._wire is not None:
-            self._wire.write(_HEAD_TOO_LARGE)
+            self._wire.write(self.head_too_large)
         self.force_close()
 
     def request_begins(self) -> None:
@@ -131,12 +136,16 @@ class Connection(web.RequestHandler):
         """A malformed request, or an exception of ours."""
         if status == 400:
             self._traffic.refuse("malformed")
-            self._traffic.answered("unmatched", "other", 400, 0.0)
-            response = problem(400, f"malformed request: {(message or '').partition(chr(10))[0].rstrip(':')}")
+            said = (message or "").partition("\n")[0].rstrip(":")
+            response = self.error_answer(request, 400, f"malformed request: {said}")
         else:
             log.exception("request failed", path=request.path)
-            response = problem(status, "the agent failed to answer; its log says why")
+            response = self.error_answer(request, status, "the agent failed to answer; its log says why")
         if request.writer.output_size > 0:
             raise ConnectionError("an answer was begun already")
         response.force_close()
         return response
+
+    def error_answer(self, request: web.BaseRequest, status: int, error: str) -> web.StreamResponse:
+        """The answer to a request that was malformed, or that an exception of ours has ended."""
+        return problem(status, error)

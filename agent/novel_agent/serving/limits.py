@@ -23,6 +23,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     head_bytes: int = 32 << 10
     headers: int = 64
     body_bytes: int = 1 << 20
+    read_bytes: int = 256 << 10
+    """Of a body, before it is read: a connection buffers up to twice as much."""
     failures_waiting: int = 4
     """Of one peer; see `access`."""
     all_failures_waiting: int = 64

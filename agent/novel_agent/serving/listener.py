@@ -10,19 +10,23 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, cast
 
 from novel_agent.config.schema import ServerTls
 from novel_agent.errors import AgentError, ConfigError, StateError
 from novel_agent.logs import get_logger
 from novel_agent.serving.access import address_of
-from novel_agent.serving.connection import Connection
 from novel_agent.serving.limits import Limits
-from novel_agent.serving.traffic import Traffic
+from novel_agent.serving.traffic import Tally
 
 log = get_logger("api")
 
-_BACKLOG = 128
+_BACKLOG = 1024
+"""Where more connect at once than fit, the kernel resets some of them."""
+
+_ACCEPTED_AT_A_TIME = 16
+"""Each is read from once before anything can be said about it; see `room`."""
 _PORTS_TRIED = 10
 _RESOLVE_SECONDS = 5.0
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -34,11 +38,12 @@ _SHOWN_OF_COMMAND = 80
 class Certificates:
     """The TLS side of a listener; renewed certificate files are taken up with the next connection."""
 
-    def __init__(self, tls: ServerTls) -> None:
+    def __init__(self, tls: ServerTls, *, section: str = "agent.tls", protocol: str = "http/1.1") -> None:
         self._tls = tls
+        self._section = section
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.set_alpn_protocols(["http/1.1"])
+        self.context.set_alpn_protocols([protocol])
         self._signature = self._load()
         if tls.client_ca_file is not None:
             self._demand_client_certificate(tls.client_ca_file)
@@ -49,14 +54,14 @@ class Certificates:
             self.context.load_cert_chain(self._tls.cert_file, self._tls.key_file, password="")
         except (OSError, ssl.SSLError) as error:
             reason = f"cannot be used with the key {self._tls.key_file}: {_reason(error)}"
-            raise ConfigError(self._tls.cert_file, 0, "agent.tls.cert_file", reason) from None
+            raise ConfigError(self._tls.cert_file, 0, f"{self._section}.cert_file", reason) from None
         return signature
 
     def _demand_client_certificate(self, client_ca_file: str) -> None:
         try:
             self.context.load_verify_locations(client_ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(client_ca_file, 0, "agent.tls.client_ca_file", _reason(error)) from None
+            raise ConfigError(client_ca_file, 0, f"{self._section}.client_ca_file", _reason(error)) from None
         self.context.verify_mode = ssl.CERT_REQUIRED
 
     def _read_signature(self) -> object:
@@ -82,24 +87,44 @@ def _reason(error: OSError | ssl.SSLError) -> str:
     return getattr(error, "reason", None) or error.strerror or str(error)
 
 
+class ServedProtocol(Protocol):
+    """What a listener makes of each connection: an `asyncio.Protocol` that can be cut off."""
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+
+
+Lost = Callable[[Any], object]
+"""Called by a connection, with itself, when it has ended."""
+
+
 class Listener:
     """Accepts connections on every address of `HOST:PORT`."""
 
     def __init__(
         self,
         address: str,
-        make: Callable[[Callable[[Connection], object]], Connection],
+        make: Callable[[Lost], ServedProtocol],
         certificates: Certificates | None,
         limits: Limits,
-        traffic: Traffic,
+        traffic: Tally,
+        room: Callable[[], Awaitable[None]] | None = None,
+        *,
+        option: str = "--listen",
     ) -> None:
-        self._address = address
+        """`room` is waited for before a connection is read from; the kernel keeps what the client sends until then.
+
+        `option` is what gives it another address, for people.
+        """
+        self.address = address
+        self._option = option
         self._make = make
         self._certificates = certificates
         self._limits = limits
         self._traffic = traffic
+        self._room = room
         self._sockets: list[socket.socket] = []
-        self._connections: set[Connection] = set()
+        self._connections: set[ServedProtocol] = set()
         self._handshakes: set[asyncio.Task[None]] = set()
 
     async def open(self, inherited: Sequence[socket.socket] = ()) -> str:
@@ -107,7 +132,7 @@ class Listener:
 
         `inherited` are the sockets that another listener at the same address has given up: nothing is bound then.
         """
-        host, _, port = self._address.rpartition(":")
+        host, _, port = self.address.rpartition(":")
         host = host.strip("[]")
         self._sockets = list(inherited)
         if not inherited:
@@ -143,7 +168,7 @@ class Listener:
                     host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
                 )
         except (OSError, TimeoutError) as error:
-            raise StateError(f"cannot listen on {self._address}: {_words(error)}") from None
+            raise StateError(f"cannot listen on {self.address}: {_words(error)}") from None
         return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
 
     def _bind_all(self, addresses: Sequence[tuple[int, str]], port: int, *, dual_stack: bool) -> None:
@@ -169,12 +194,12 @@ class Listener:
 
     def _cannot_listen(self, error: OSError, port: int) -> str:
         if error.errno == errno.EADDRINUSE:
-            return f"{self._address} is in use by {_holder(port)}; stop that, or listen elsewhere with --listen"
+            return f"{self.address} is in use by {_holder(port)}; stop that, or listen elsewhere with {self._option}"
         if error.errno == errno.EACCES:
-            return f"cannot listen on {self._address}: ports below 1024 need root or CAP_NET_BIND_SERVICE"
+            return f"cannot listen on {self.address}: ports below 1024 need root or CAP_NET_BIND_SERVICE"
         if error.errno == errno.EADDRNOTAVAIL:
-            return f"cannot listen on {self._address}: no interface of this machine has that address"
-        return f"cannot listen on {self._address}: {_words(error)}"
+            return f"cannot listen on {self.address}: no interface of this machine has that address"
+        return f"cannot listen on {self.address}: {_words(error)}"
 
     def _url(self, host: str) -> str:
         port = self._sockets[0].getsockname()[1]
@@ -185,7 +210,7 @@ class Listener:
         return f"{scheme}://[{host}]:{port}/" if ":" in host else f"{scheme}://{host}:{port}/"
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_BACKLOG):
+        for _ in range(_ACCEPTED_AT_A_TIME):
             try:
                 accepted, _ = listening.accept()
             except BlockingIOError:
@@ -207,6 +232,34 @@ class Listener:
         if listening in self._sockets:
             asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
+    async def make_way(self, successor: "Listener") -> str:
+        """Let another listener begin where this one is: at the same address it takes the sockets over.
+
+        At another address of the same port the two would be in each other's way, so this one closes first, and listens
+        again where the other cannot.
+        """
+        if self.address == successor.address:
+            return await successor.open(self.give_up_sockets())
+        if self.port == "0" or self.port != successor.port:
+            return await successor.open()
+        for each in self.give_up_sockets():
+            each.close()
+        try:
+            return await successor.open()
+        except AgentError:
+            await self.open()
+            raise
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether connections are accepted; not from when its sockets were given up."""
+        return bool(self._sockets)
+
+    @property
+    def port(self) -> str:
+        """Of the address as it was given."""
+        return self.address.rpartition(":")[2]
+
     def _take(self, accepted: socket.socket) -> None:
         if len(self._connections) >= self._limits.connections:
             self._traffic.refuse("too many connections")
@@ -219,21 +272,23 @@ class Listener:
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
 
-    def _lost(self, connection: Connection) -> None:
+    def _lost(self, connection: ServedProtocol) -> None:
         self._connections.discard(connection)
         self._traffic.connections = len(self._connections)
 
-    async def _hand_over(self, accepted: socket.socket, connection: Connection) -> None:
+    async def _hand_over(self, accepted: socket.socket, connection: ServedProtocol) -> None:
         context = None
         if self._certificates is not None:
             self._certificates.refresh()
             context = self._certificates.context
         try:
+            if self._room is not None:
+                await self._room()
             accepted.setblocking(False)
             milliseconds = int(self._limits.write_seconds * 1000)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: connection,
+                lambda: cast(asyncio.BaseProtocol, connection),
                 accepted,
                 ssl=context,
                 ssl_handshake_timeout=self._limits.handshake_seconds if context else None,

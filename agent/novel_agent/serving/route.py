@@ -69,6 +69,8 @@ class Route(NamedTuple):
     parameters: Mapping[str, str] = {}
     """What each placeholder of the path stands for."""
     is_open: bool = False
+    query: Mapping[str, str] = {}
+    """What each parameter of the query means; none is required."""
 
 
 def answer(value: object, *, status: int = 200, content_type: str = JSON) -> web.Response:

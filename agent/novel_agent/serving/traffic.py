@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Protocol
 
 from novel_agent.model.metric import Block, Family, ShapeMemo
 
@@ -32,8 +33,20 @@ _REASONS = (
 )
 
 
+class Tally(Protocol):
+    """Where a listener, its connections and `Access` count; `reason` is one of a few constants, fit for a label."""
+
+    connections: int
+
+    def refuse(self, reason: str) -> None:
+        """Count one request or connection that was refused or cut off."""
+
+
 class Traffic:
-    """Counts since start. Every label has few values: templates of routes, known methods, classes of status codes."""
+    """The API's `Tally`. Counts since start.
+
+    Every label has few values: templates of routes, known methods, classes of status codes.
+    """
 
     def __init__(self) -> None:
         self.connections = 0
