@@ -80,7 +80,10 @@ OFF_BY_DEFAULT = frozenset(
 PROCESS_GROUPS = "novel_agent.inputs.process:ProcessGroups"
 
 OUTPUTS: dict[str, str] = {
+    "file": "novel_agent.outputs.file:FileOutput",
+    "loki": "novel_agent.outputs.loki:LokiOutput",
     "otlp": "novel_agent.outputs.otlp:OtlpOutput",
+    "prometheus_remote_write": "novel_agent.outputs.remote_write:RemoteWriteOutput",
 }
 
 

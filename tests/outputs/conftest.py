@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cramjam
 import pytest
 import uvloop
+import zstandard
 from aiohttp import web
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -69,6 +71,24 @@ async def output() -> Any:
         await one.stop()
 
 
+@pytest.fixture
+async def started() -> Any:
+    """Make an output of a class from options of `export`, and start it; stopped after the test."""
+    made: list[Any] = []
+
+    async def start(kind: Any, *, now: Callable[[], float] | None = None, **options: Any) -> Any:
+        options.setdefault("timeout_seconds", 5.0)
+        one = kind(Export(name="central", **options), **({"now": now} if now else {}))
+        made.append(one)
+        await one.start()
+        return one
+
+    yield start
+    for one in made:
+        await one.stop()
+        await one.stop()
+
+
 class Request(NamedTuple):
     """What an HTTP destination was sent."""
 
@@ -80,7 +100,15 @@ class Request(NamedTuple):
     @property
     def body(self) -> bytes:
         """Unpacked."""
-        return gzip.decompress(self.raw) if self.headers.get("Content-Encoding") == "gzip" else self.raw
+        return _UNPACK[self.headers.get("Content-Encoding", "identity")](self.raw)
+
+
+_UNPACK: dict[str, Callable[[bytes], bytes]] = {
+    "identity": bytes,
+    "gzip": gzip.decompress,
+    "snappy": lambda raw: bytes(cramjam.snappy.decompress_raw(raw)),
+    "zstd": lambda raw: zstandard.ZstdDecompressor().decompress(raw),
+}
 
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -216,13 +244,14 @@ GrpcAnswer = Callable[[GrpcConnection, int], Awaitable[None] | None]
 class GrpcDestination:
     """Records calls and answers as told, an empty success when nothing is left to tell."""
 
-    def __init__(self, *, window: int = 65_535, acknowledges: bool = True) -> None:
+    def __init__(self, *, window: int = 65_535, acknowledges: bool = True, most_streams: int = 100) -> None:
         self.calls: list[GrpcCall] = []
         self.answers: list[GrpcAnswer] = []
         self.connections: list[GrpcConnection] = []
         self.url = ""
         self._window = window
         self._acknowledges = acknowledges
+        self._most_streams = most_streams
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -239,7 +268,9 @@ class GrpcDestination:
         connection = GrpcConnection(reader, writer, self._acknowledges)
         self.connections.append(connection)
         connection.h2.initiate_connection()
-        connection.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: self._window})
+        connection.h2.update_settings(
+            {SettingCodes.INITIAL_WINDOW_SIZE: self._window, SettingCodes.MAX_CONCURRENT_STREAMS: self._most_streams}
+        )
         connection.flush()
         try:
             while data := await reader.read(65_536):

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import random
 import socket
 import ssl
 import subprocess
@@ -57,6 +58,62 @@ async def test_gzip_is_the_default(http_destination, output, batch):
     assert delivered.wire_bytes == len(request.raw) == int(request.headers["Content-Length"])
 
 
+async def test_zstd(http_destination, output, batch):
+    delivered = await (await output(http_destination.url, compression="zstd")).send(batch)
+    (request,) = http_destination.requests
+    assert request.headers["Content-Encoding"] == "zstd"
+    assert request.raw != request.body == batch.payload
+    assert delivered.wire_bytes == len(request.raw)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+async def test_a_large_batch_arrives_whole(http_destination, output, compression):
+    payload = length_delimited(1, random.Random(1).randbytes(3 << 20))
+    await (await output(http_destination.url, compression=compression)).send(Batch("traces", payload, 1))
+    (request,) = http_destination.requests
+    assert request.body == payload
+    assert int(request.headers["Content-Length"]) == len(request.raw)
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+@pytest.mark.parametrize("sizes", [[3], [1, 2], [70_000, 1, 2, 70_000], [40_000] * 50])
+async def test_several_batches_go_out_as_one_request(http_destination, output, compression, sizes):
+    payloads = [length_delimited(1, random.Random(size).randbytes(size)) for size in sizes]
+    otlp = await output(http_destination.url, compression=compression)
+    delivered = await otlp.send_joined([Batch("traces", payload, 1) for payload in payloads])
+    (request,) = http_destination.requests
+    assert request.body == b"".join(payloads)
+    assert int(request.headers["Content-Length"]) == len(request.raw) == delivered.wire_bytes
+
+
+async def test_several_batches_go_out_as_one_request_in_json(http_destination, output):
+    payload = length_delimited(1, b"")
+    otlp = await output(http_destination.url, protocol="http/json", compression="none")
+    await otlp.send_joined([Batch("traces", payload, 0), Batch("traces", payload, 0)])
+    (request,) = http_destination.requests
+    assert json.loads(request.body) == {"resourceSpans": [{}, {}]}
+
+
+async def test_requests_may_overlap_up_to_the_concurrency(http_destination, output, batch):
+    under_way, most, third = 0, 0, asyncio.Event()
+
+    async def hold(request):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        if under_way == 3:
+            third.set()
+        await third.wait()
+        under_way -= 1
+        return web.Response()
+
+    http_destination.answers = [hold] * 9
+    otlp = await output(http_destination.url, concurrency=3)
+    await asyncio.gather(*(otlp.send(batch) for _ in range(9)))
+    assert most == 3
+    assert all(request.body == batch.payload for request in http_destination.requests)
+
+
 async def test_json(http_destination, output, batch):
     otlp = await output(http_destination.url, protocol="http/json")
     await otlp.send(batch)
@@ -64,6 +121,26 @@ async def test_json(http_destination, output, batch):
     assert request.headers["Content-Type"] == "application/json"
     (metric,) = json.loads(request.body)["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]
     assert [point["asInt"] for point in metric["sum"]["dataPoints"]] == ["4096", "8192"]
+
+
+@pytest.mark.parametrize(
+    ("signal", "key"), [("metrics", "resourceMetrics"), ("logs", "resourceLogs"), ("traces", "resourceSpans")]
+)
+async def test_json_of_every_signal(http_destination, output, signal, key):
+    name = length_delimited(1, text(1, "service.name"), length_delimited(2, text(1, "novel-engine")))
+    payload = length_delimited(1, length_delimited(1, name))
+    await (await output(http_destination.url, protocol="http/json", compression="zstd")).send(Batch(signal, payload, 1))
+    (request,) = http_destination.requests
+    assert request.headers["Content-Encoding"] == "zstd"
+    attribute = {"key": "service.name", "value": {"stringValue": "novel-engine"}}
+    assert json.loads(request.body) == {key: [{"resource": {"attributes": [attribute]}}]}
+
+
+async def test_a_large_batch_is_written_as_json_beside_the_loop(http_destination, output):
+    payload = length_delimited(1, length_delimited(2, text(3, "x"))) * 5000
+    await (await output(http_destination.url, protocol="http/json")).send(Batch("traces", payload, 5000))
+    (request,) = http_destination.requests
+    assert json.loads(request.body) == {"resourceSpans": [{"scopeSpans": [{"schemaUrl": "x"}]}] * 5000}
 
 
 @pytest.mark.parametrize(
@@ -638,7 +715,7 @@ def test_only_what_is_configured_is_imported():
         "from novel_agent.config.schema import Export\n"
         "from novel_agent.outputs.otlp import OtlpOutput\n"
         "OtlpOutput(Export(name='a', endpoint='http://h:4318'))\n"
-        "assert not {'h2', 'hpack', 'google.protobuf', 'opentelemetry'} & sys.modules.keys()\n"
+        "assert not {'h2', 'hpack', 'google.protobuf', 'opentelemetry', 'zstandard', 'cramjam'} & sys.modules.keys()\n"
         "OtlpOutput(Export(name='a', endpoint='http://h:4317', protocol='grpc'))\n"
         "assert 'h2' in sys.modules\n"
         "assert not {'google.protobuf', 'grpc'} & sys.modules.keys()\n"

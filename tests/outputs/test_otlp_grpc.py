@@ -375,6 +375,60 @@ async def test_a_connection_on_which_nothing_is_heard_is_left(grpc, grpc_destina
     assert len(destination.connections) == 2
 
 
+async def test_calls_overlap_on_one_connection_and_each_gets_its_answer(grpc, grpc_destination):
+    destination = await grpc_destination()
+    held = []
+
+    def hold(connection, stream):
+        held.append((connection, stream))
+        if len(held) == 8:
+            for late, (connection_of, stream_of) in enumerate(reversed(held)):
+                answer = ExportMetricsServiceResponse(
+                    partial_success=ExportMetricsPartialSuccess(rejected_data_points=len(held) - late)
+                )
+                connection_of.reply(stream_of, body=answer.SerializeToString())
+
+    otlp = await warmed(await grpc(destination, compression="none", concurrency=8))
+    destination.answers = [hold] * 8
+    payloads = [length_delimited(1, bytes([number]) * 200_000) for number in range(8)]
+    delivered = await asyncio.gather(*(otlp.send(Batch("traces", payload, 1)) for payload in payloads))
+    assert len(destination.connections) == 1
+    assert sorted(call.message for call in destination.calls[1:]) == payloads
+    arrived = [call.message for call in destination.calls[1:]]
+    assert [delivered[payloads.index(message)].rejected_items for message in arrived] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+async def test_no_more_calls_at_a_time_than_the_server_takes(grpc, grpc_destination, batch):
+    destination = await grpc_destination(most_streams=2)
+    under_way = [0, 0]
+    done = asyncio.Event()
+
+    async def hold(connection, stream):
+        under_way[0] += 1
+        under_way[1] = max(under_way)
+        await asyncio.sleep(0)
+        under_way[0] -= 1
+        connection.reply(stream)
+        if len(destination.calls) == 11:
+            done.set()
+
+    otlp = await warmed(await grpc(destination, concurrency=10))
+    destination.answers = [hold] * 10
+    await asyncio.gather(*(otlp.send(batch) for _ in range(10)))
+    assert done.is_set()
+    assert len(destination.connections) == 1
+
+
+async def test_a_connection_on_which_nothing_is_heard_is_left_by_all_calls(grpc, grpc_destination, batch):
+    destination = await grpc_destination()
+    otlp = await warmed(await grpc(destination, timeout_seconds=0.2, concurrency=4))
+    destination.answers = [lambda connection, stream: None] * 4
+    done = await asyncio.gather(*(otlp.send(batch) for _ in range(4)), return_exceptions=True)
+    assert all(isinstance(each, OutputUnavailable) for each in done)
+    await otlp.send(batch)
+    assert len(destination.connections) == 2
+
+
 async def test_a_cancelled_call_is_reset_and_the_connection_kept(grpc, grpc_destination, batch):
     destination = await grpc_destination()
     called = asyncio.Event()

@@ -116,20 +116,26 @@ class GrpcClient:
         self._connecting = asyncio.Lock()
         self._closed = False
 
-    async def call(self, path: str, message: bytes, *, compressed: bool, timeout_seconds: float) -> Answer:
-        """Send one request message, gzipped already if `compressed`, and wait for the answer.
+    async def call(self, path: str, message: bytes, *, encoding: str | None, timeout_seconds: float) -> Answer:
+        """Send one request message, compressed already where `encoding` says how, and wait for the answer.
+
+        Calls may overlap; they share the connection.
 
         DEADLINE_EXCEEDED when none came in time, ConnectionFailed when the connection broke.
         """
         milliseconds = min(max(1, round(timeout_seconds * 1000)), _LONGEST_TIMEOUT_MILLISECONDS)
         headers = [*self._address, (":path", path), ("grpc-timeout", f"{milliseconds}m"), *self._headers]
-        if compressed:
-            headers.append(("grpc-encoding", "gzip"))
+        if encoding:
+            headers.append(("grpc-encoding", encoding))
+        connection, heard = None, 0
         try:
             async with asyncio.timeout(timeout_seconds):
                 connection = await self._connected()
-                return await connection.call(headers, _MESSAGE_HEADER.pack(compressed, len(message)) + message)
+                heard = connection.heard
+                return await connection.call(headers, _MESSAGE_HEADER.pack(bool(encoding), len(message)) + message)
         except TimeoutError:
+            if connection is not None:
+                connection.give_up_if_silent(heard)
             return Answer(DEADLINE_EXCEEDED, f"no answer within {timeout_seconds:g} s")
         except H2Error as error:
             raise ConnectionFailed(f"HTTP/2: {error}") from None
@@ -242,7 +248,7 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
         self._closed = asyncio.Event()
         self._draining = False
-        self._heard = 0
+        self.heard = 0
         self._reason = "the connection was closed by the server"
         self._transport: asyncio.Transport | None = None
 
@@ -255,8 +261,9 @@ class _Connection(asyncio.Protocol):
 
     async def call(self, headers: list[tuple[str, str]], framed_message: bytes) -> Answer:
         """Make one call and wait for its end; cancellation gives the stream back."""
+        await self._stream_allowed()
         call = _Call()
-        heard = self._heard
+        heard = self.heard
         stream = self._h2.get_next_available_stream_id()
         self._h2.send_headers(stream, headers)
         self._flush()
@@ -265,12 +272,25 @@ class _Connection(asyncio.Protocol):
             await self._send(stream, framed_message, call)
             return await call.done
         except asyncio.CancelledError:
-            if heard == self._heard and len(self._calls) == 1:
-                self._give_up("the server has gone silent")
+            if len(self._calls) == 1:
+                self.give_up_if_silent(heard)
             raise
         finally:
             del self._calls[stream]
             self._leave(stream, call)
+
+    def give_up_if_silent(self, heard: int) -> None:
+        """Close where not a byte has come since `heard` was looked at: the other side may be gone without a word."""
+        if heard == self.heard:
+            self._give_up("the server has gone silent")
+
+    async def _stream_allowed(self) -> None:
+        """Wait until the server takes one more call at a time."""
+        while self._h2.open_outbound_streams >= self._h2.remote_settings.max_concurrent_streams:
+            self._moved.clear()
+            await self._moved.wait()
+            if not self.usable:
+                raise ConnectionFailed(self._reason)
 
     async def _send(self, stream: int, data: bytes, call: _Call) -> None:
         """Send the message as the server's flow-control windows and the socket allow, until it is sent or answered."""
@@ -292,6 +312,7 @@ class _Connection(asyncio.Protocol):
             with contextlib.suppress(H2Error):
                 self._h2.reset_stream(stream, ErrorCodes.CANCEL)
             self._flush()
+        self._moved.set()
         if self._draining and not self._calls and self._transport is not None:
             self._transport.close()
 
@@ -305,7 +326,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand whole frames to h2, one by one, but GOAWAY: after one h2 takes no frame more, of any stream."""
-        self._heard += 1
+        self.heard += 1
         buffer = self._buffer
         buffer += data
         while len(buffer) >= _FRAME_HEADER_BYTES and not self._closed.is_set():

@@ -3,12 +3,11 @@
 Source: opentelemetry-proto 1.11, docs/specification.md "OTLP/gRPC Response": which codes are to be tried again, and when.
 """
 
-import zlib
-
 from novel_agent import __version__
 from novel_agent.config.schema import Export
 from novel_agent.errors import ConfigError, OutputRejected, OutputUnavailable
 from novel_agent.model.batch import Batch, Signal
+from novel_agent.outputs.body import compressed
 from novel_agent.outputs.endpoint import Mask, check_headers, parse_endpoint, proxy_for, tls_context
 from novel_agent.outputs.grpc_client import OK, RESOURCE_EXHAUSTED, Answer, ConnectionFailed, GrpcClient
 from novel_agent.outputs.output import Delivered
@@ -26,17 +25,17 @@ _NAMES = (
     "internal", "unavailable", "data_loss", "unauthenticated",
 )  # fmt: skip
 _RETRYABLE = frozenset({"cancelled", "deadline_exceeded", "aborted", "out_of_range", "unavailable", "data_loss"})
-_GZIP_LEVEL = 1
-_GZIP_WINDOW = 31
 
 
 class OtlpGrpc:
     """OTLP over one HTTP/2 connection. `http://` means plaintext, port 4317 unless stated; `https://` TLS, port 443."""
 
+    in_order = False
+
     def __init__(self, config: Export) -> None:
         self._config = config
         key = f"export.{config.name}.endpoint"
-        self._endpoint = parse_endpoint(config.endpoint, _DEFAULT_PORTS, key)
+        self._endpoint = parse_endpoint(config.url, _DEFAULT_PORTS, key)
         if self._endpoint.path.strip("/"):
             raise ConfigError("configuration", 0, key, f"gRPC has no paths: leave {self._endpoint.path} out")
         check_headers(config.headers, f"export.{config.name}.headers")
@@ -68,11 +67,14 @@ class OtlpGrpc:
         where = f"{self._endpoint.scheme}://{self._endpoint.authority}"
         if self._client is None:
             raise OutputUnavailable(f"{where}: not started")
-        compressed = self._config.compression == "gzip"
-        message = zlib.compress(batch.payload, _GZIP_LEVEL, _GZIP_WINDOW) if compressed else batch.payload
+        compression = self._config.compression
+        message = await compressed(compression, batch.payload)
         try:
             answer = await self._client.call(
-                _PATHS[batch.signal], message, compressed=compressed, timeout_seconds=self._config.timeout_seconds
+                _PATHS[batch.signal],
+                message,
+                encoding=None if compression == "none" else compression,
+                timeout_seconds=self._config.timeout_seconds,
             )
         except ConnectionFailed as error:
             raise OutputUnavailable(self._mask(f"{where}: {error}")) from None

@@ -1,6 +1,7 @@
 """What an output is."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from novel_agent.model.batch import Batch
 
@@ -20,8 +21,11 @@ class Delivered(NamedTuple):
 class Output(Protocol):
     """One destination: a transport without clock, queue or retry, which belong to whoever runs it.
 
-    Texts of the errors it raises are fit to show: no credentials.
+    Texts of the errors it raises are fit to show: no credentials. Several sends may be under way at a time.
     """
+
+    in_order: bool
+    """Whether one batch must be settled before the next is sent: the destination refuses what is older than it has."""
 
     async def start(self) -> None:
         """Make ready; touches no network, so a destination that is down is no reason not to start.
@@ -33,8 +37,17 @@ class Output(Protocol):
         """Hand one batch over, within the configured timeout.
 
         OutputUnavailable: not now, the batch is to be sent again. OutputRejected: never. Cancellation at any point leaves
-        the output usable; whether the destination got the batch is then unknown.
+        the output usable; whether the destination got the batch is then unknown. An empty batch is asked for by whoever
+        wants to know whether the destination is there and takes what is sent in this way; it leaves no trace there.
         """
 
     async def stop(self) -> None:
         """Close connections; safe at any time, more than once."""
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """An output that sends several batches as one without joining them first, which spares copying them."""
+
+    async def send_joined(self, batches: Sequence[Batch]) -> Delivered:
+        """As `Output.send` of the batches joined: of one signal, at least one."""
