@@ -7,7 +7,7 @@ DEV_READY := $(VENV)/.dev-ready
 RUN_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit interop bench lock docs clean
+.PHONY: help run test lint unit interop chaos bench lock docs clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -36,11 +36,17 @@ lint: $(DEV_READY) ## ruff, mypy --strict and the import contracts
 	$(BIN)/lint-imports
 
 unit: $(DEV_READY) ## the tests alone
-	$(BIN)/python -m pytest -n 2 -m "not interop" tests
+	$(BIN)/python -m pytest -n 2 -m "not interop and not chaos" tests
 
 interop: $(DEV_READY) ## against node_exporter, process-exporter, Prometheus, the Collector and rotel (fetches and builds them: apt, Go, about ten minutes once)
 	sh benchmarks/rivals/get.sh
 	$(BIN)/python -m pytest -m interop tests
+
+chaos: $(DEV_READY) ## kills, outages, floods: about ten minutes
+	NOVEL_AGENT_KILLS=200 NOVEL_AGENT_SPOOL_KILLS=200 NOVEL_AGENT_SPOOL_BACKLOG_MIB=1024 NOVEL_AGENT_SPOOL_SEEDS=400 \
+		$(BIN)/python -m pytest -n 2 -m "not interop" \
+		tests/e2e/test_kill.py tests/state/test_spool_kill.py tests/state/test_spool_memory.py \
+		tests/state/test_spool_random.py tests/runtime/test_outage.py tests/chaos
 
 bench: $(DEV_READY) ## ours against the rivals', paired, with budgets (fetches them as interop does)
 	sh benchmarks/rivals/get.sh

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from benchmarks.measure import Row
 
-CASES = ("footprint.scrape", "footprint.resident", "micro.process_table")
+CASES = (
+    "footprint.scrape",
+    "footprint.resident",
+    "micro.process_table",
+    "micro.spool",
+    "micro.otlp_request",
+    "micro.span_processors",
+    "pipelines.otlp_to_otlp",
+)
 
 
 def main() -> int:

@@ -3,6 +3,11 @@
 import logging
 
 import pytest
+from hypothesis import settings
+
+# No example has to be quick: this machine may be busy. In CI Hypothesis' own profile for that stays the base.
+settings.register_profile("unhurried", parent=settings(), deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)

@@ -30,8 +30,34 @@ async def test_every_reference_leads_somewhere(agent: Running) -> None:
 async def test_every_path_parameter_is_described(agent: Running) -> None:
     for path, operations in (await document(agent))["paths"].items():
         for operation in operations.values():
-            described = [parameter["name"] for parameter in operation.get("parameters", [])]
+            described = [each["name"] for each in operation.get("parameters", []) if each["in"] == "path"]
             assert described == re.findall(r"\{(\w+)\}", path)
+
+
+async def test_what_a_search_takes_is_described(agent: Running) -> None:
+    paths = (await document(agent))["paths"]
+    searched = {
+        path: [each["name"] for each in operations["get"]["parameters"] if each["in"] == "query"]
+        for path, operations in paths.items()
+        if path in ("/api/v1/traces", "/api/operations", "/api/traces", "/api/dependencies")
+    }
+    assert searched == {
+        "/api/v1/traces": [
+            "service", "operation", "min_duration", "max_duration", "start", "end", "limit", "tag", "error",
+        ],
+        "/api/operations": ["service", "spanKind"],
+        "/api/traces": [
+            "service", "operation", "tag", "tags", "start", "end", "minDuration", "maxDuration", "limit", "traceID",
+        ],
+        "/api/dependencies": ["service", "endTs", "lookback"],
+    }  # fmt: skip
+    assert paths["/api/traces"]["get"]["parameters"][0] == {
+        "name": "service",
+        "in": "query",
+        "required": False,
+        "description": "Of this service",
+        "schema": {"type": "string"},
+    }
 
 
 async def test_open_routes_are_those_that_need_no_token(agent: Running) -> None:

@@ -15,11 +15,11 @@ from rivals import find, free_port
 
 @pytest.fixture
 def rival(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Start a program with `{port}` in its arguments replaced; gives its base URL once it answers."""
+    """Start a program with `{port}` in its arguments replaced; gives its base URL once it answers `ready`."""
     with ExitStack() as stack:
 
-        def start(name: str, *arguments: str, ready: str = "/metrics") -> str:
-            port = free_port()
+        def start(name: str, *arguments: str, ready: str | None = "/metrics", port: int | None = None) -> str:
+            port = port or free_port()
             log = stack.enter_context((tmp_path / f"{name}.log").open("wb"))
             process = subprocess.Popen(
                 [find(name), *(argument.replace("{port}", str(port)) for argument in arguments)],
@@ -29,6 +29,8 @@ def rival(tmp_path: Path) -> Iterator[Callable[..., str]]:
             stack.callback(process.wait, 10)
             stack.callback(process.terminate)
             url = f"http://127.0.0.1:{port}"
+            if ready is None:
+                return url
             deadline = time.monotonic() + 30
             while True:
                 try:

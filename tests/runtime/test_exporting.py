@@ -8,6 +8,7 @@ import pytest
 from novel_agent.errors import OutputRejected, OutputUnavailable
 from novel_agent.model.batch import Batch
 from novel_agent.outputs.output import Delivered
+from novel_agent.runtime.concurrency import Window
 from novel_agent.runtime.exporting import Exporter
 from novel_agent.runtime.retry import Backoff
 from novel_agent.state.queue import MemoryQueue
@@ -333,3 +334,214 @@ async def test_events_are_logged_at_changes_only(caplog, monkeypatch):
         "not delivered, retrying",
         "delivered again",
     ]
+
+
+class Held(Destination):
+    """Answers when it is told to, and knows how many requests wait at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.waiting = []
+        self.most = 0
+
+    async def send(self, batch):
+        answer = asyncio.get_running_loop().create_future()
+        self.waiting.append(answer)
+        self.most = max(self.most, len(self.waiting))
+        await self._tell()
+        await answer
+        self.taken.append(batch)
+        return Delivered(len(batch.payload))
+
+    async def until_waiting(self, count):
+        async with asyncio.timeout(5), self.arrived:
+            await self.arrived.wait_for(lambda: len(self.waiting) >= count)
+
+
+async def test_more_requests_are_under_way_as_they_are_answered_well(monkeypatch):
+    clock = iter(range(1, 10_000))
+    monkeypatch.setattr("novel_agent.runtime.exporting.Window", lambda most: Window(most, lambda: float(next(clock))))
+    destination = Held()
+    exporter = exporter_to(destination, request_bytes=1, concurrency=3)
+    async with running(exporter):
+        for number in range(12):
+            await exporter.put(batch(str(number % 10)))
+        for expected in (1, 2, 3, 3):
+            await destination.until_waiting(expected)
+            assert len(destination.waiting) == exporter.under_way == expected
+            destination.waiting.pop().set_result(None)  # the one that began when the window was used up
+    assert destination.most == 3
+
+
+async def test_no_request_is_begun_while_enough_bytes_are_under_way(monkeypatch):
+    monkeypatch.setattr("novel_agent.runtime.exporting.UNDER_WAY_BYTES", 6)
+    destination = Held()
+    exporter = exporter_to(destination, request_bytes=1, concurrency=4)
+    exporter.window._limit = 4.0
+    async with running(exporter):
+        for text in ("abc", "def", "ghi"):
+            await exporter.put(batch(text))
+        await destination.until_waiting(2)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert exporter.under_way == 2
+        destination.waiting.pop().set_result(None)
+        await destination.until_waiting(2)
+        while destination.waiting:
+            destination.waiting.pop().set_result(None)
+    assert destination.most == 2
+
+
+async def test_an_output_that_joins_gets_batches_as_they_were_put():
+    class JoiningDestination(Destination):
+        async def send_joined(self, batches):
+            return await self.send(Batch(batches[0].signal, b"|".join(each.payload for each in batches), 1))
+
+    destination = JoiningDestination()
+    exporter = exporter_to(destination)
+    await exporter.put(batch("abc"))
+    await exporter.put(batch("de"))
+    async with running(exporter):
+        await destination.until(1)
+    assert destination.tried == [b"abc|de"]
+    assert exporter.statistics.sent_items == {"metrics": 5}
+
+
+async def test_one_request_finds_out_whether_a_destination_is_back():
+    destination = Destination()
+    exporter = exporter_to(destination, request_bytes=1, concurrency=4, uniform=lambda low, high: 0.0)
+    exporter.window._limit = 4.0
+    destination.answers = [OutputUnavailable("down")] * 4
+    async with running(exporter):
+        for text in "abcdef":
+            await exporter.put(batch(text))
+        await destination.until(10)
+    assert sorted(each.payload for each in destination.taken) == [b"a", b"b", b"c", b"d", b"e", b"f"]
+    assert exporter.statistics.failed_requests == 4
+    assert not exporter.queue.dropped
+
+
+async def test_failures_of_one_moment_grow_the_back_off_once():
+    ceilings = []
+
+    def note(low, high):
+        ceilings.append(high)
+        return 0.0
+
+    gate = asyncio.Event()
+
+    class Falling(Destination):
+        async def send(self, batch):
+            self.tried.append(batch.payload)
+            await self._tell()
+            if len(self.tried) <= 4:
+                await gate.wait()
+                raise OutputUnavailable("down")
+            return Delivered(1)
+
+    destination = Falling()
+    exporter = exporter_to(destination, request_bytes=1, concurrency=4, uniform=note)
+    exporter.window._limit = 4.0
+    async with running(exporter):
+        for text in "abcd":
+            await exporter.put(batch(text))
+        await destination.until(4)
+        gate.set()
+        await destination.until(8)
+    assert ceilings == [1]
+
+
+class Picky(Destination):
+    """Refuses every request that holds one of these letters."""
+
+    def __init__(self, bad, reason="http_400"):
+        super().__init__()
+        self.bad, self.reason = bad, reason
+
+    async def send(self, batch):
+        self.tried.append(batch.payload)
+        await self._tell()
+        if set(self.bad) & set(batch.payload.decode()):
+            raise OutputRejected("central answered 400", reason=self.reason)
+        self.taken.append(batch)
+        return Delivered(len(batch.payload))
+
+
+async def test_of_a_request_that_is_refused_the_bad_batch_alone_is_dropped():
+    destination = Picky("x")
+    exporter = exporter_to(destination)
+    for text in ("aa", "bb", "x", "cc", "dd"):
+        await exporter.put(batch(text))
+    await exporter.drain(5.0)
+    assert b"".join(each.payload for each in destination.taken) == b"aabbccdd"
+    assert exporter.statistics.sent_items == {"metrics": 8}
+    assert exporter.statistics.rejected_items == {("metrics", "http_400"): 1}
+    assert exporter.queue.size_bytes == 0
+
+
+async def test_a_refusal_that_is_not_due_to_the_content_is_for_all_of_it():
+    destination = Picky("x", reason="http_401")
+    exporter = exporter_to(destination)
+    for text in ("aa", "x", "cc"):
+        await exporter.put(batch(text))
+    await exporter.drain(5.0)
+    assert destination.tried == [b"aaxcc"]
+    assert exporter.statistics.rejected_items == {("metrics", "http_401"): 5}
+
+
+async def test_a_destination_that_refuses_every_part_is_not_asked_so_again_until_it_takes_something():
+    destination = Picky("abcdefghijklmnop")
+    exporter = exporter_to(destination, request_bytes=8)
+    for text in "abcdefghijklmnop":
+        await exporter.put(batch(text))
+    await exporter.drain(5.0)
+    assert len(destination.tried) == 15 + 9  # all the parts of eight, and then four cuts
+    assert exporter.statistics.rejected_items == {("metrics", "http_400"): 16}
+
+
+async def test_after_a_request_that_was_bad_throughout_a_good_one_is_not_dropped_for_one_bad_batch():
+    destination = Picky("xyz")
+    exporter = exporter_to(destination, request_bytes=4)
+    for text in "xyxyabcz":
+        await exporter.put(batch(text))
+    await exporter.drain(5.0)
+    assert b"".join(each.payload for each in destination.taken) == b"abc"
+    assert exporter.statistics.rejected_items == {("metrics", "http_400"): 5}
+
+
+async def test_a_signal_whose_path_is_broken_does_not_keep_the_others_from_theirs():
+    class Half(Destination):
+        async def send(self, batch):
+            if batch.signal == "logs":
+                self.tried.append(batch.payload)
+                await self._tell()
+                raise OutputUnavailable("no logs")
+            return await super().send(batch)
+
+    destination = Half()
+    exporter = exporter_to(destination, request_bytes=1)
+    await exporter.put(batch("log", "logs"))
+    for text in ("a", "b", "c"):
+        await exporter.put(batch(text))
+    async with running(exporter):
+        while len(destination.taken) < 3:
+            await destination.until(len(destination.tried) + 1)
+    assert [each.payload for each in destination.taken] == [b"a", b"b", b"c"]
+    assert exporter.queue.items == 3
+
+
+async def test_a_part_that_cannot_be_sent_now_is_tried_again_alone():
+    class Shaky(Picky):
+        async def send(self, batch):
+            if batch.payload == b"bb" and self.tried.count(b"bb") == 0:
+                self.tried.append(batch.payload)
+                raise OutputUnavailable("busy")
+            return await super().send(batch)
+
+    destination = Shaky("x")
+    exporter = exporter_to(destination)
+    for text in ("aa", "bb", "x"):
+        await exporter.put(batch(text))
+    await exporter.drain(5.0)
+    assert sorted(each.payload for each in destination.taken) == [b"aa", b"bb"]
+    assert exporter.statistics.rejected_items == {("metrics", "http_400"): 1}

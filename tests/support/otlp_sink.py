@@ -6,7 +6,14 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """Clients are killed in the middle of a request: that is what the tests are about."""
 
 
 class OtlpSink:
@@ -15,6 +22,9 @@ class OtlpSink:
     def __init__(self, port: int = 0) -> None:
         self.status = 200
         self.requests: list[ExportMetricsServiceRequest] = []
+        self.traces: list[ExportTraceServiceRequest] = []
+        self.logs: list[ExportLogsServiceRequest] = []
+        self.span_ids: set[bytes] = set()
         self.refused = 0
         self._arrived = threading.Condition()
         sink = self
@@ -35,7 +45,7 @@ class OtlpSink:
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = _Server(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 
@@ -48,10 +58,16 @@ class OtlpSink:
         return f"http://127.0.0.1:{self.port}"
 
     def take(self, path: str, body: bytes) -> None:
-        assert path == "/v1/metrics"
+        kind, kept = {
+            "/v1/metrics": (ExportMetricsServiceRequest, self.requests),
+            "/v1/traces": (ExportTraceServiceRequest, self.traces),
+            "/v1/logs": (ExportLogsServiceRequest, self.logs),
+        }[path]
         with self._arrived:
             if self.status == 200:
-                self.requests.append(ExportMetricsServiceRequest.FromString(body))
+                kept.append(kind.FromString(body))
+                if kept is self.traces:
+                    self.span_ids.update(span.span_id for span in spans_of(self.traces[-1]))
             else:
                 self.refused += 1
             self._arrived.notify_all()
@@ -70,6 +86,10 @@ class OtlpSink:
                         found.setdefault(metric.name, []).append(metric)
         return found
 
+    def spans(self) -> list[Any]:
+        """Every span received, in order, those received twice twice."""
+        return [span for request in self.traces for span in spans_of(request)]
+
     def resource(self) -> dict[str, str]:
         attributes = self.requests[-1].resource_metrics[0].resource.attributes
         return {attribute.key: attribute.value.string_value for attribute in attributes}
@@ -84,3 +104,9 @@ class OtlpSink:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def spans_of(request: ExportTraceServiceRequest) -> list[Any]:
+    """The spans of a request, in order."""
+    scopes = [scope for resource in request.resource_spans for scope in resource.scope_spans]
+    return [span for scope in scopes for span in scope.spans]

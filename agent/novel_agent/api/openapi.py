@@ -67,18 +67,21 @@ def _operation(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
         "security": [] if route.is_open else [{}, {"token": []}],
         "responses": {str(code): _response(each, schemas) for code, each in sorted(_answers(route).items())},
     }
-    if route.parameters:
-        operation["parameters"] = [
-            {
-                "name": name,
-                "in": "path",
-                "required": True,
-                "description": route.parameters[name],
-                "schema": {"type": "string"},
-            }
-            for name in _PLACEHOLDER.findall(route.path)
-        ]
+    parameters = [_parameter("path", name, route.parameters[name]) for name in _PLACEHOLDER.findall(route.path)]
+    parameters += [_parameter("query", name, means) for name, means in route.query.items()]
+    if parameters:
+        operation["parameters"] = parameters
     return operation
+
+
+def _parameter(place: str, name: str, means: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "description": means,
+        "schema": {"type": "string"},
+    }
 
 
 def _response(each: Answer, schemas: Mapping[str, Any]) -> dict[str, Any]:

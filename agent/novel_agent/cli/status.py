@@ -6,7 +6,7 @@ import json
 from novel_agent.cli import screen
 from novel_agent.cli.client import ask
 from novel_agent.cli.options import add_agent_options, add_config_options
-from novel_agent.runtime.status import DestinationStatus, Status
+from novel_agent.runtime.status import DestinationStatus, ReceiverStatus, Status
 from novel_agent.runtime.supervise import Component
 
 
@@ -27,7 +27,16 @@ def main(args: argparse.Namespace) -> int:
 
 def describe(status: Status, *, everything: bool = False) -> str:
     """The status as a page of text."""
-    parts = [_head(status), _problems(status), _destinations(status), _components(status, everything=everything)]
+    parts = [
+        _head(status),
+        _problems(status),
+        _receivers(status),
+        _destinations(status),
+        _components(status, everything=everything),
+    ]
+    if status.renamed:
+        lines = [f"  {wanted} is shown as {shown}: that name is taken" for wanted, shown in status.renamed.items()]
+        parts.append("Metrics received under a name that is taken\n" + "\n".join(lines))
     if status.missing:
         parts.append("Not visible to this user\n" + "\n".join(f"  {line}" for line in status.missing))
     if status.config.notices:
@@ -64,10 +73,32 @@ def _problems(status: Status) -> str:
     return "Problems\n" + "\n".join(lines)
 
 
+def _receivers(status: Status) -> str:
+    if not status.receivers:
+        return "Receivers\n  none: nothing is taken over OTLP (section `otlp_receiver`)"
+    head = ("OTLP", "ADDRESS", "CONNECTIONS", "RECEIVED", "ACCEPTED", "REFUSED")
+    return "Receivers\n" + screen.table(head, [_receiver(each) for each in status.receivers])
+
+
+def _receiver(each: ReceiverStatus) -> tuple[object, ...]:
+    accepted = [f"{items} {_ITEMS[signal]}" for signal, items in each.accepted_items.items() if items]
+    return (
+        each.transport,
+        each.address or "-",
+        each.connections,
+        screen.size(each.received_bytes),
+        ", ".join(accepted) or "none",
+        ", ".join(f"{count} {reason}" for reason, count in each.refused.items()) or "none",
+    )
+
+
+_ITEMS = {"metrics": "data points", "logs": "log records", "traces": "spans"}
+
+
 def _destinations(status: Status) -> str:
     if not status.destinations:
         return "Destinations\n  none: nothing is exported (section `export`)"
-    head = ("NAME", "STATE", "QUEUE", "SENT", "LAST", "RETRIES", "LOST", "WHY")
+    head = ("NAME", "STATE", "WAITS", "SINCE", "SENT", "LAST", "RETRIES", "LOST", "WHY")
     return "Destinations\n" + screen.table(
         head, [_destination(each, status.now) for each in status.destinations], states=1
     )
@@ -79,7 +110,9 @@ def _destination(each: DestinationStatus, now: float) -> tuple[object, ...]:
     return (
         each.name,
         each.state,
-        f"{screen.size(each.queue_bytes)} of {screen.size(each.queue_capacity_bytes)}",
+        f"{screen.size(each.queue_bytes)} of {screen.size(each.queue_capacity_bytes)}"
+        + (" in memory" if each.queue_in_memory else ""),
+        screen.span(each.queue_oldest_age_seconds) if each.queue_bytes else "-",
         sum(each.sent_items.values()),
         screen.ago(each.last_success_at, now),
         each.retries,

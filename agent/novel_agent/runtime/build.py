@@ -74,6 +74,22 @@ def _watch_processes(config: Config) -> Watched:
     return Watched(groups(kernel_of(config), config.processes), on_scrape_list=False, made_of=_made_of(config))
 
 
+def reserved_names(watched: Sequence[Watched]) -> tuple[frozenset[str], frozenset[str]]:
+    """The families that the inputs and the agent itself show: names, and regular expressions of names.
+
+    Those of other people's files are not among them: they may have any name, and come and go.
+    """
+    declared = [
+        (declaration, hasattr(each.collector, "reserved"))
+        for each in watched
+        for declaration in getattr(each.collector, "prometheus", ())
+    ]
+    patterns = frozenset(
+        each.name for each, is_foreign in declared if isinstance(each, FamilyPattern) and not is_foreign
+    )
+    return frozenset(each.name for each, _ in declared if isinstance(each, Family)), patterns | frozenset(_OUR_OWN)
+
+
 def _reserve_names(collectors: Sequence[Any]) -> None:
     """Tell those that show families of other people's which names are taken."""
     others = [each for each in collectors if not hasattr(each, "reserved")]

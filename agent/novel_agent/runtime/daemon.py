@@ -16,27 +16,38 @@ from typing import Protocol
 
 from novel_agent import __version__
 from novel_agent.config.model import Loaded, Sources
+from novel_agent.config.schema import Config
 from novel_agent.errors import AgentError, ConfigErrors
 from novel_agent.logs import get_logger
+from novel_agent.model.batch import Batch
 from novel_agent.model.metric import Block
+from novel_agent.outputs.recent_traces import RecentTraces
 from novel_agent.runtime.budget import CHECK_SECONDS, BudgetWatch
-from novel_agent.runtime.build import input_names, make_isolation, make_sampler, make_watched
+from novel_agent.runtime.build import input_names, make_isolation, make_sampler, make_watched, reserved_names
+from novel_agent.runtime.delivery import Delivery
+from novel_agent.runtime.destinations import Destinations
+from novel_agent.runtime.disk import Disk
 from novel_agent.runtime.forward import Forwarding
 from novel_agent.runtime.health import assess
 from novel_agent.runtime.lanes import LeftBehind
-from novel_agent.runtime.lifecycle import Signals, keep_watchdog_fed, raise_descriptor_limit
+from novel_agent.runtime.lifecycle import Signals, keep_watchdog_fed, raise_descriptor_limit, share_one_heap
 from novel_agent.runtime.logs import set_up
 from novel_agent.runtime.once import OnceResult, run_once, still_hung
 from novel_agent.runtime.overview import Snapshot, overview
+from novel_agent.runtime.receiving import Receiving
 from novel_agent.runtime.reload import load_again
 from novel_agent.runtime.sampling import HostSampler, Sample
 from novel_agent.runtime.sdnotify import Notifier
 from novel_agent.runtime.selfstats import SelfStats, read_cost
-from novel_agent.runtime.status import BudgetStatus, ConfigStatus, Health, Overview, Status
+from novel_agent.runtime.status import BudgetStatus, ConfigStatus, Health, Overview, ReceiverStatus, Status
 from novel_agent.runtime.supervise import Component, Supervisor
+from novel_agent.runtime.tail import TailSampling, tail_settings
+from novel_agent.serving.kept_token import kept_token
 from novel_agent.state.directory import StateDirectory
 
 log = get_logger("daemon")
+
+_TAIL = "tail sampling"
 
 DRAIN_SECONDS = 8.0
 _OVERVIEW_APART_SECONDS = 5.0
@@ -70,6 +81,7 @@ class Daemon:
         front_end: "Callable[[Daemon], FrontEnd]",
         notifier: Notifier | None = None,
     ) -> None:
+        share_one_heap()
         raise_descriptor_limit()  # before anything asks how many handles it may keep
         self.loaded = loaded
         self._sources = sources
@@ -85,7 +97,13 @@ class Daemon:
         self._isolate = make_isolation(loaded.config, self.left_behind)
         self.sampler: HostSampler = make_sampler(loaded.config, self.left_behind, self._isolate)
         self.budget = BudgetWatch(loaded.config.agent.budget)
-        self.forwarding = Forwarding(self.supervisor, self.left_behind)
+        self._disk = Disk(self.state.path)
+        self._disk.configure(loaded.config)
+        self.destinations = Destinations(self.supervisor, self._disk.spool_of)
+        self.forwarding = Forwarding(self.destinations, self.left_behind)
+        self.delivery = Delivery(self.destinations, lambda: self.forwarding.resource)
+        self.receiving: Receiving | None = None
+        self._tail: TailSampling | None = None
         self.self_stats = SelfStats()
         self.address = ""
         self.ready = False
@@ -100,7 +118,8 @@ class Daemon:
         self.state.open()
         try:
             Signals(self.request_stop, self._reload.set).install()
-            await self._start()
+            async with self._reload_lock:
+                await self._start()
             announce(self.address)
             self._notifier.ready(self._one_line())
             await self._stop.wait()
@@ -110,8 +129,13 @@ class Daemon:
 
     async def _start(self) -> None:
         config = self.loaded.config
-        await self.forwarding.commit(config, await self.forwarding.prepare(config))
+        await self.forwarding.describe(config)
+        await self.destinations.commit(config, await self.destinations.prepare(config))
+        self._configure_delivery(config)
+        await self._judge_traces(config)
         await self._start_front_end()
+        self.receiving = Receiving(self.delivery, kept_token(self.state), self.state.path)
+        await self.receiving.commit(await self.receiving.prepare(config))
         self.supervisor.start("export schedule", self._export)
         self.supervisor.start("budget", self._watch_budget)
         self.supervisor.start("reload", self._serve_reloads)
@@ -138,15 +162,68 @@ class Daemon:
         self._notifier.stopping()
         for name in ("export schedule", "reload", "budget"):
             await self.supervisor.stop(name)
-        await self.forwarding.drain(DRAIN_SECONDS)
+        if self.receiving is not None:
+            await self.receiving.stop()
+        await self.supervisor.stop(_TAIL)
+        await self.destinations.drain(DRAIN_SECONDS)
         if self._front_end is not None:
             await self._front_end.stop()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await self.sampler.close()
         self._isolate.close()
         await self.forwarding.stop()
+        await self.destinations.stop()
+        if self._tail is not None:
+            await self._tail.spool.close()
         await self.supervisor.stop_all()
+        self._disk.close()
         log.info("stopped")
+
+    def _configure_delivery(self, config: Config) -> None:
+        self.delivery.configure(config)
+        self.delivery.reserve(*reserved_names(self.sampler.watched))
+
+    async def _judge_traces(self, config: Config) -> None:
+        """Sample whole traces where that is configured; where it no longer is, let out what waited for it."""
+        before = self._tail
+        if before is not None and before.made_of == tail_settings(config.traces):
+            return
+        await self.supervisor.stop(_TAIL)
+        if before is not None:
+            await before.spool.close()
+        self.delivery.tail = self._tail = None
+        if config.traces.tail_sampling or self._disk.holds_spans():
+            spool = self._disk.spool_of_spans()
+            await spool.open()
+            assert self.delivery.spans is not None
+            self._tail = TailSampling(config.traces, spool, self._publish_spans, self.delivery.spans.dropped)
+            self.supervisor.start(_TAIL, self._tail.run)
+            self.delivery.tail = self._tail if config.traces.tail_sampling else None
+
+    async def _publish_spans(self, batch: Batch) -> None:
+        self.destinations.refuse_if_full("traces", len(batch.payload))
+        await self.destinations.publish(batch, durable=True)
+
+    @property
+    def recent_traces(self) -> RecentTraces | None:
+        """The traces seen last; None where none are kept."""
+        return self.delivery.recent
+
+    def _receivers(self) -> list[ReceiverStatus]:
+        if self.receiving is None:
+            return []
+        return [
+            ReceiverStatus(
+                transport=transport,
+                address=self.receiving.addresses.get(transport, ""),
+                connections=counted.connections,
+                requests=counted.requests,
+                accepted_items=counted.accepted_items,
+                refused=counted.refused,
+                received_bytes=counted.wire_bytes,
+            )
+            for transport, counted in self.receiving.status().items()
+        ]
 
     def request_stop(self) -> None:
         """Ask `run` to end."""
@@ -160,7 +237,11 @@ class Daemon:
     async def metrics(self) -> list[Block]:
         """Every series of `/metrics`, from a sample at most a second old."""
         sample = await self.sampler.sample()
-        return [*self._families(sample), *self._own_blocks()]
+        return self._shown(sample)
+
+    def _shown(self, sample: Sample) -> list[Block]:
+        sampled = self._families(sample)
+        return [*sampled, *self._own_blocks(), *_beside(sampled, self.delivery.blocks())]
 
     def _families(self, sample: Sample) -> list[Block]:
         blocks = self.sampler.families(sample)
@@ -174,6 +255,8 @@ class Daemon:
             *self.self_stats.blocks(read_cost(), self.left_behind.now, self.components()),
             *self.budget.blocks(),
             *self.forwarding.blocks(),
+            *self.destinations.blocks(),
+            *(self.receiving.blocks() if self.receiving is not None else ()),
             *(self._front_end.blocks() if self._front_end is not None else ()),
         ]
 
@@ -181,7 +264,8 @@ class Daemon:
         await self.forwarding.run_schedule(
             lambda: self.loaded.config.host.interval_seconds * self.budget.interval_factor,
             lambda: self.sampler,
-            self._families,  # so that the overview has rates when somebody first looks
+            self._shown,  # whoever looks first at the overview finds rates
+            self.delivery.measured,
         )
 
     async def _watch_budget(self) -> None:
@@ -251,17 +335,27 @@ class Daemon:
     async def _put_in_force(self, loaded: Loaded) -> None:
         """What can fail comes first, and leaves everything as it was; each part compares with what is running."""
         config, before = loaded.config, self.loaded
-        fresh = await self.forwarding.prepare(config)
+        assert self.receiving is not None
+        fresh = await self.destinations.prepare(config)
+        receivers = None
         try:
             watched = make_watched(config, self._isolate, existing=self.sampler.known)
+            receivers = await self.receiving.prepare(config)
             self.loaded = loaded
             if _listening(loaded) != self._listening:
                 await self._start_front_end()
         except BaseException:
             self.loaded = before
-            await self.forwarding.discard(fresh)
+            if receivers is not None:
+                await self.receiving.discard(receivers)
+            await self.destinations.discard(fresh)
             raise
-        await self.forwarding.commit(config, fresh)
+        self._disk.configure(config)
+        await self.forwarding.describe(config)
+        await self.destinations.commit(config, fresh)
+        self._configure_delivery(config)
+        await self._judge_traces(config)
+        await self.receiving.commit(receivers)
         set_up(config.agent.log_level)
         self._isolate.keep_within(config.host.deadline_seconds)
         self.sampler.reconfigure(watched, config.host.deadline_seconds)
@@ -287,7 +381,7 @@ class Daemon:
     def status(self) -> Status:
         """Everything `status` shows."""
         cost, now = read_cost(), time.time()
-        components, destinations = self.components(), self.forwarding.status()
+        components, destinations = self.components(), self.destinations.status()
         budget = BudgetStatus(
             self.budget.budget.cpu_percent,
             self.budget.budget.memory_bytes,
@@ -313,6 +407,8 @@ class Daemon:
             config=self.config_status,
             components=components,
             destinations=destinations,
+            receivers=self._receivers(),
+            renamed=self.delivery.renamed,
             missing=[line for each in self.sampler.watched for line in getattr(each.collector, "missing", ())],
         )
 
@@ -344,6 +440,14 @@ async def _retire(front_end: FrontEnd) -> None:
     """Stop a server that has a successor, once the connections it has just accepted have sent their requests."""
     await asyncio.sleep(_RETIRING_SECONDS)
     await front_end.stop()
+
+
+def _beside(sampled: Sequence[Block], received: Sequence[Block]) -> list[Block]:
+    """What was received without the families that a file of the textfile input has taken: a page has each once."""
+    if not received:
+        return []
+    taken = {series.family.name for block in sampled for series in block.shape.series}
+    return [block for block in received if not block.shape.series or block.shape.series[0].family.name not in taken]
 
 
 def _settle_garbage_collection() -> None:

@@ -1,9 +1,11 @@
 """Examining a host the way the agent would meet it: every finding names what, what is so, and the exact fix."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import resource
+import shlex
 import socket
 import stat
 from collections.abc import Iterator
@@ -14,12 +16,14 @@ import msgspec
 from novel_agent import registry
 from novel_agent.config.masking import mask_url
 from novel_agent.config.schema import Config, Export
-from novel_agent.errors import AgentError, OutputRejected, OutputUnavailable
+from novel_agent.errors import AgentError, OutputRejected, OutputUnavailable, StateError
 from novel_agent.model.batch import Batch
 from novel_agent.runtime.build import make_isolation, make_sampler
+from novel_agent.runtime.disk import spool_name
 from novel_agent.runtime.lanes import LeftBehind
 from novel_agent.runtime.supervise import Component
 from novel_agent.state.directory import holder
+from novel_agent.state.spool_report import destinations, waiting_bytes
 
 _FEWEST_DESCRIPTORS = 4096
 _DROP_IN = "systemctl edit novel-engine-agent, and under [Service]:"
@@ -36,7 +40,7 @@ class Finding(msgspec.Struct):
 
 async def examine(config: Config) -> list[Finding]:
     """Look at everything; takes as long as the slowest destination's timeout."""
-    findings = [_state(config), *_listen(config), *_kernel(config), *_limits()]
+    findings = [_state(config), *_spools(config), *_addresses(config), *_kernel(config), *_limits()]
     findings += await _inputs(config)
     findings += await asyncio.gather(*(_destination(export) for export in config.export))
     return findings
@@ -85,21 +89,94 @@ def _may(path: str, mode: int) -> bool:
     return os.access(path, mode, effective_ids=True)
 
 
-def _listen(config: Config) -> Iterator[Finding]:
-    host, _, port = config.agent.listen.rpartition(":")
+def _spools(config: Config) -> Iterator[Finding]:
+    """The spools that are there: whether they can be written, whether there is room, and those that nobody empties."""
+    state_directory = config.agent.state_dir
+    assert state_directory is not None
+    try:
+        there_are = destinations(state_directory)
+        configured = {spool_name(export) for export in config.export}
+        for name, directory in there_are.items():
+            if name not in configured:
+                yield from _left_over(name, directory)
+            elif not _may(directory, os.R_OK | os.W_OK | os.X_OK):
+                fix = f"as root: chown -R {os.geteuid()} {directory}"
+                yield Finding(f"spool {name}", "problem", f"{directory} is not this user's to write", fix)
+        used_bytes = sum(map(_size_bytes, there_are.values()))
+        free = os.statvfs(state_directory)
+    except FileNotFoundError:
+        return
+    except (OSError, StateError) as error:
+        says = str(error) if isinstance(error, StateError) else f"{state_directory}: {error.strerror}"
+        yield Finding("spools", "problem", says, "run this as the agent's user or as root")
+        return
+    yield _room(config, used_bytes, free.f_bavail * free.f_frsize)
+
+
+def _room(config: Config, used_bytes: int, free_bytes: int) -> Finding:
+    allowed_bytes = sum(export.spool.size_bytes for export in config.export)
+    short_bytes = allowed_bytes - used_bytes - free_bytes
+    says = f"{_mib(used_bytes)} are used, {_mib(allowed_bytes)} may be"
+    if short_bytes <= 0:
+        return Finding("spools", "ok", says)
+    fix = "make room, or export.NAME.spool.size smaller, or agent.state_dir on a larger disk"
+    return Finding("spools", "note", f"{says}, which is {_mib(short_bytes)} more than the disk has room for", fix)
+
+
+def _left_over(name: str, directory: str) -> Iterator[Finding]:
+    size_bytes = waiting_bytes(directory)
+    if size_bytes:
+        destination = name.removesuffix("@remote_write")
+        says = (
+            f"{_mib(size_bytes)} wait for a destination that is not configured any more; nothing sends or removes them"
+        )
+        keep = ["novel-agent", "queue", "export", name, "--output", "FILE"]
+        if destination != name:
+            keep += ["--format", "protobuf"]  # remote write has no JSON
+        remove = f"rm -r {shlex.quote(directory)}"
+        fix = f"configure `{destination}` again to have them sent, or {shlex.join(keep)} to keep them, then {remove}"
+        yield Finding(f"spool {name}", "note", says, fix)
+
+
+def _size_bytes(directory: str) -> int:
+    """Of the files in it; what the agent removes meanwhile is none."""
+    size_bytes = 0
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size_bytes += os.lstat(os.path.join(parent, name)).st_size
+    return size_bytes
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 20):.1f} MiB" if size_bytes < 100 << 20 else f"{size_bytes >> 20} MiB"
+
+
+def _addresses(config: Config) -> Iterator[Finding]:
+    wanted = {
+        "listen": ("agent.listen", config.agent.listen),
+        "OTLP over HTTP": ("otlp_receiver.http", config.otlp_receiver.http),
+        "OTLP over gRPC": ("otlp_receiver.grpc", config.otlp_receiver.grpc),
+    }
+    for what, (option, address) in wanted.items():
+        if address is not None:
+            yield _address(what, option, address)
+
+
+def _address(what: str, option: str, address: str) -> Finding:
+    host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind((host.strip("[]"), int(port)))
+            server.listen()
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                fix = f"if that is not the agent: ss -ltnp 'sport = :{port}', or agent.listen with another port"
-                yield Finding("listen", "note", f"{config.agent.listen} is in use", fix)
-            else:
-                yield Finding("listen", "problem", f"{config.agent.listen}: {error.strerror}", "agent.listen elsewhere")
-            return
-    yield Finding("listen", "ok", f"{config.agent.listen} is free")
+                fix = f"if that is not the agent: ss -ltnp 'sport = :{port}', or {option} with another port"
+                return Finding(what, "note", f"{address} is in use", fix)
+            return Finding(what, "problem", f"{address}: {error.strerror}", f"{option} elsewhere")
+    return Finding(what, "ok", f"{address} is free")
 
 
 def _kernel(config: Config) -> Iterator[Finding]:
@@ -180,17 +257,21 @@ async def _destination(export: Export) -> Finding:
         async with asyncio.timeout(export.timeout_seconds + 1):
             await output.send(Batch(export.signals[0], b"", 0))
     except OutputUnavailable as error:
-        return Finding(what, "problem", _said(export, str(error)), "start the collector, or correct `endpoint`")
+        return Finding(what, "problem", _said(export, str(error)), "start it, or correct `endpoint`")
     except OutputRejected as error:
-        fix = "correct `endpoint`, `protocol`, `headers` or `tls`: it answers, but not as an OTLP receiver"
+        fix = "correct `endpoint`, `protocol`, `headers` or `tls`: it answers, but refuses what is sent"
         return Finding(what, "problem", _said(export, str(error)), fix)
     except (AgentError, OSError) as error:
         return Finding(what, "problem", _said(export, str(error) or "no answer in time"), "correct `endpoint`")
     finally:
         await output.stop()
-    return Finding(what, "ok", f"{mask_url(export.endpoint)} takes {export.protocol}")
+    return Finding(what, "ok", f"{_where(export)} takes {export.protocol if export.type == 'otlp' else export.type}")
 
 
 def _said(export: Export, error: str) -> str:
     """What a destination said, after its address; most errors begin with that by themselves."""
-    return error if error.startswith(("http://", "https://")) else f"{mask_url(export.endpoint)}: {error}"
+    return error if error.startswith(("http://", "https://")) else f"{_where(export)}: {error}"
+
+
+def _where(export: Export) -> str:
+    return mask_url(export.url) if export.url else export.where

@@ -1,13 +1,25 @@
 """One destination: its output, its queue, its retries, its counts.
 
-Each exporter is a task of its own and shares nothing with the others but the bytes of the batches, so one that is slow or
+Each exporter has tasks of its own and shares nothing with the others but the bytes of the batches, so one that is slow or
 down holds up nobody.
+
+How many requests are under way follows the destination's answers (`concurrency`). After a failure that is worth another try
+nothing new is sent until the back-off is over, and then one request alone finds out whether the destination is back.
+
+A signal that could not be sent lets the others go first the next time, so that one whose path is broken at the destination
+does not keep the others from theirs.
+
+A request is made of batches that came from different clients. Where the destination refuses it for what is in it
+(`CONTENT_REFUSED`), the batches are sent again in halves, and halves of halves, so that a bad one is dropped alone. How often a
+request may be taken apart is bounded; where the one before was refused in all its parts it is not one batch that is bad, and
+only a few times are allowed until the destination takes something.
 """
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -15,12 +27,38 @@ import msgspec
 from novel_agent.errors import OutputRejected, OutputUnavailable
 from novel_agent.logs import get_logger
 from novel_agent.model.batch import SIGNALS, Batch, Signal
-from novel_agent.outputs.output import Delivered, Output
+from novel_agent.outputs.output import Delivered, Joining, Output
+from novel_agent.runtime.concurrency import Window
 from novel_agent.runtime.retry import Backoff
-from novel_agent.state.queue import BatchQueue, Lease
+from novel_agent.state.queue import REQUEST_BYTES, BatchQueue, Lease, joined
 
 SHUTDOWN, PARTIAL, FAULT = "shutdown", "partial_success", "fault"
 """Reasons of drops, beside what an OutputRejected names."""
+
+CONTENT_REFUSED = frozenset(
+    {
+        "http_400",
+        "http_413",
+        "http_422",
+        "http_500",
+        "grpc_invalid_argument",
+        "grpc_internal",
+        "grpc_unknown",
+        "grpc_resource_exhausted",
+        "malformed",
+    }
+)
+"""Reasons of a refusal that may be due to a part of the request."""
+
+LINGER_SECONDS = 0.1
+ENOUGH_BYTES = REQUEST_BYTES
+"""A request waits so long for company, or until there is so much: what a request costs hardly depends on its size."""
+
+UNDER_WAY_BYTES = 2 << 20
+"""With so much under way no further request is begun, whatever the window: they are in memory until they are answered."""
+
+_FURTHER_CUTS = 16
+_FEW_CUTS = 4
 
 State = Literal["idle", "delivering", "waiting to retry", "stopped"]
 
@@ -55,7 +93,7 @@ class ExportStatistics(msgspec.Struct):
 class Exporter:
     """Delivers what is put into its queue: `run` for as long as it lives, `drain` at its end.
 
-    `now` is the wall clock, for statistics only.
+    `concurrency` is the most requests that are under way at a time. `now` is the wall clock, for statistics only.
     """
 
     def __init__(
@@ -65,23 +103,33 @@ class Exporter:
         queue: BatchQueue,
         *,
         signals: Collection[Signal] = SIGNALS,
+        concurrency: int = 1,
+        linger_seconds: float = 0.0,
         backoff: Backoff | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.name = name
         self.output = output
+        self._joining = output if isinstance(output, Joining) else None
         self.queue = queue
         self.signals = frozenset(signals)
         self.statistics = ExportStatistics()
+        self.window = Window(concurrency)
+        self._linger_seconds = linger_seconds
         self._backoff = backoff or Backoff()
         self._now = now
-        self._turn = asyncio.Lock()
         self._draining = asyncio.Event()
-        self._sending = False
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way_bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
         self._stopped = False
         self._retry_at: float | None = None
+        self._failures_seen = 0
         self._failing_since: float | None = None
         self._overflowing = False
+        self._isolates = True
+        self._avoid: Signal | None = None
 
     @property
     def state(self) -> State:
@@ -90,101 +138,208 @@ class Exporter:
             return "stopped"
         if self._retry_at is not None:
             return "waiting to retry"
-        return "delivering" if self._sending else "idle"
+        return "delivering" if self._under_way else "idle"
 
     @property
     def retry_in_seconds(self) -> float | None:
         """Until the next attempt, while waiting for it."""
         return None if self._retry_at is None else max(0.0, self._retry_at - time.monotonic())
 
-    async def put(self, batch: Batch) -> None:
-        """Queue a batch of a signal that is sent here; others are none of its business."""
+    @property
+    def under_way(self) -> int:
+        """Requests that wait for an answer."""
+        return len(self._under_way)
+
+    async def put(self, batch: Batch, *, durable: bool = False) -> None:
+        """Queue a batch of a signal that is sent here; others are none of its business.
+
+        With `durable`, returns when it is as safe as the queue makes it.
+        """
         if batch.signal not in self.signals:
             return
-        before = self.queue.dropped.total()
-        await self.queue.put(batch)
-        lost = self.queue.dropped.total() - before
+        dropped = self.queue.dropped
+        before = sum(dropped.values())
+        await self.queue.put(batch, wait=durable)
+        lost = sum(dropped.values()) - before
         if lost and not self._overflowing:
             self._overflowing = True
             log.error("queue full, data lost", destination=self.name, items=lost)
 
     async def run(self) -> None:
         """Deliver until cancelled, or until `drain` takes over. Cancellation loses nothing."""
-        while not self._draining.is_set():
-            await self.queue.ready()
-            wait_seconds = await self._attempt()
-            if wait_seconds:
-                await self._rest(wait_seconds)
+        try:
+            while not self._draining.is_set():
+                await self.queue.ready()
+                await self._rest()
+                await self._room.wait()
+                await self._gather()
+                if not self._draining.is_set() and self._retry_at is None:
+                    await self._launch()
+        except asyncio.CancelledError:
+            await self._recall()
+            self._retry_at = None
+            raise
 
     async def drain(self, deadline_seconds: float) -> None:
-        """Deliver what is left, `run` or not, until the deadline; what is left then is dropped for `shutdown`.
+        """Deliver what is left, `run` or not, until the deadline; what the queue does not keep is then dropped for `shutdown`.
 
         A request under way may finish. A wait that the deadline would cut short is not begun.
         """
         self._draining.set()
+        self._retry_at = None
         ends_at = time.monotonic() + deadline_seconds
         try:
             async with asyncio.timeout(deadline_seconds):
                 while self.queue.size_bytes:
-                    wait_seconds = await self._attempt()
+                    wait_seconds = self.retry_in_seconds or 0.0
                     if wait_seconds >= ends_at - time.monotonic():
                         break
-                    await asyncio.sleep(wait_seconds)
+                    if wait_seconds:
+                        await asyncio.sleep(wait_seconds)
+                    self._retry_at = None
+                    await self._room.wait()
+                    if not await self._launch():
+                        await self._one_is_done()
         except TimeoutError:
             pass
+        await self._recall()
+        self._retry_at = None
         lost = self.queue.abandon(SHUTDOWN)
         self._stopped = True
         if lost:
             log.error("stopped before all was delivered, data lost", destination=self.name, items=lost)
 
-    async def _rest(self, wait_seconds: float) -> None:
-        self._retry_at = time.monotonic() + wait_seconds
-        try:
-            async with asyncio.timeout(wait_seconds):
-                await self._draining.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._retry_at = None
-
-    async def _attempt(self) -> float:
-        """Send one request; the seconds to wait before the next."""
-        async with self._turn:
-            lease = await self.queue.take()
-            if lease is None:
-                return 0.0
-            self._sending = True
-            if self._backoff.failures:
-                self.statistics.retries += 1
+    async def _rest(self) -> None:
+        while self._retry_at is not None and not self._draining.is_set():
+            wait_seconds = self._retry_at - time.monotonic()
+            if wait_seconds <= 0:
+                self._retry_at = None
+                return
             try:
-                return await self._send(lease)
-            finally:
-                self.queue.give_back(lease)  # whatever is settled is no longer there to be given back
-                self._sending = False
+                async with asyncio.timeout(wait_seconds):
+                    await self._draining.wait()
+            except TimeoutError:
+                pass
 
-    async def _send(self, lease: Lease) -> float:
+    async def _gather(self) -> None:
+        """Let a little come together, unless there is enough for a request or the end has come."""
+        if self.queue.size_bytes - self._under_way_bytes < ENOUGH_BYTES and not self._draining.is_set():
+            try:
+                async with asyncio.timeout(self._linger_seconds):
+                    await self._draining.wait()
+            except TimeoutError:
+                pass
+
+    async def _launch(self) -> bool:
+        """Begin one request; False where there is nothing to send."""
+        lease = await self.queue.take(self._avoid)
+        if lease is None:
+            await asyncio.sleep(0)
+            return False
+        if self._backoff.failures:
+            self.statistics.retries += 1
+        task = asyncio.create_task(self._deliver(lease), name=f"request to {self.name}")
+        self._under_way.add(task)
+        size_bytes = sum([len(batch.payload) for batch in lease.pieces])
+        self._under_way_bytes += size_bytes
+        task.add_done_callback(partial(self._ended, size_bytes))
+        self._look_for_room()
+        return True
+
+    def _ended(self, size_bytes: int, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._under_way_bytes -= size_bytes
+        self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        limit = 1 if self._backoff.failures else self.window.limit
+        if len(self._under_way) < limit and self._under_way_bytes < UNDER_WAY_BYTES:
+            self._room.set()
+        else:
+            self._room.clear()
+
+    async def _one_is_done(self) -> None:
+        if self._under_way:
+            await asyncio.wait(set(self._under_way), return_when=asyncio.FIRST_COMPLETED)
+
+    async def _recall(self) -> None:
+        """Break off what is under way; it goes back into the queue."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _deliver(self, lease: Lease) -> None:
+        """Send one lease, whole or, where a part of it is refused, in parts."""
+        pending: deque[Sequence[Batch]] = deque([lease.parts])
+        settled, taken_before, cuts = False, self.statistics.sent_requests, 0
         try:
-            delivered = await self.output.send(lease.batch)
+            while pending:
+                parts = pending.popleft()
+                may_cut = cuts < self._most_cuts(len(lease.parts))
+                pieces = lease.pieces if parts is lease.parts else parts
+                before = len(pending)
+                wait_seconds = await self._send(pieces, parts, pending if may_cut else None)
+                cuts += len(pending) > before
+                if wait_seconds is None:
+                    settled = True
+                    continue
+                if not settled:
+                    return
+                pending.appendleft(parts)
+                await asyncio.sleep(wait_seconds)
+            self.queue.acknowledge(lease)
+            if len(lease.parts) > 1 and self.statistics.sent_requests == taken_before:
+                self._isolates = False  # it is not one batch that is bad; `_on_delivered` takes that back
+        finally:
+            self.queue.give_back(lease)  # whatever is settled is no longer there to be given back
+
+    def _most_cuts(self, parts: int) -> int:
+        return 2 * parts.bit_length() + _FURTHER_CUTS if self._isolates else _FEW_CUTS
+
+    async def _send(
+        self, pieces: Sequence[Batch], parts: Sequence[Batch], pending: "deque[Sequence[Batch]] | None"
+    ) -> float | None:
+        """Send one request: None where that is settled, or taken apart, else the seconds to wait before it is sent again."""
+        began, failures_seen, under_way = time.monotonic(), self._failures_seen, len(self._under_way)
+        try:
+            if self._joining is not None:
+                delivered = await self._joining.send_joined(pieces)
+            else:
+                delivered = await self.output.send(joined(pieces))
         except OutputUnavailable as error:
-            return self._on_unavailable(error)
+            return self._on_unavailable(error, failures_seen, pieces[0].signal)
+        except MemoryError:
+            return self._on_unavailable(OutputUnavailable("out of memory"), failures_seen, pieces[0].signal)
         except OutputRejected as error:
-            self._on_rejected(lease, error.reason, str(error))
+            if len(parts) > 1 and error.reason in CONTENT_REFUSED and pending is not None:
+                self._take_apart(parts, pending, error)
+            else:
+                self._on_rejected(pieces, error.reason, str(error))
         except Exception as error:  # a fault of ours must not stop the batches behind this one
             log.exception("fault in an output, batch dropped", destination=self.name)
-            self._on_rejected(lease, FAULT, type(error).__name__)
+            self._on_rejected(pieces, FAULT, type(error).__name__)
         else:
-            self._on_delivered(lease, delivered)
-        return 0.0
+            self.window.answered(time.monotonic() - began, under_way)
+            self._on_delivered(pieces, delivered)
+        return None
 
-    def _on_delivered(self, lease: Lease, delivered: Delivered) -> None:
+    def _take_apart(self, parts: Sequence[Batch], pending: "deque[Sequence[Batch]]", error: OutputRejected) -> None:
+        self.statistics.failed_requests += 1
+        self._note_error(str(error))
+        self._answered()
+        middle = len(parts) // 2
+        pending.extendleft([parts[middle:], parts[:middle]])
+
+    def _on_delivered(self, pieces: Sequence[Batch], delivered: Delivered) -> None:
         statistics = self.statistics
         self._answered()
+        self._isolates = True
+        if pieces[0].signal == self._avoid:
+            self._avoid = None
         statistics.sent_requests += 1
         statistics.sent_bytes += delivered.wire_bytes
         statistics.last_success_at = self._now()
-        if not self.queue.acknowledge(lease):
-            return
-        signal, items = lease.batch.signal, lease.batch.items
+        signal, items = pieces[0].signal, sum([batch.items for batch in pieces])
         rejected = min(max(0, delivered.rejected_items), items)
         statistics.sent_items[signal] += items - rejected
         if rejected:
@@ -197,19 +352,27 @@ class Exporter:
             statistics.warnings += 1
             log.warning("accepted with a warning", destination=self.name, signal=signal, reason=delivered.message)
 
-    def _on_rejected(self, lease: Lease, reason: str, text: str) -> None:
-        signal, items = lease.batch.signal, lease.batch.items
+    def _on_rejected(self, pieces: Sequence[Batch], reason: str, text: str) -> None:
         self._answered()
         self.statistics.failed_requests += 1
         self._note_error(text)
-        if self.queue.acknowledge(lease):
-            self.statistics.rejected_items[signal, reason] += items
-            log.error("rejected, data lost", destination=self.name, signal=signal, items=items, reason=text)
+        signal, items = pieces[0].signal, sum([batch.items for batch in pieces])
+        self.statistics.rejected_items[signal, reason] += items
+        log.error("rejected, data lost", destination=self.name, signal=signal, items=items, reason=text)
 
-    def _on_unavailable(self, error: OutputUnavailable) -> float:
-        wait_seconds = self._backoff.failed(error.retry_after_seconds)
+    def _on_unavailable(self, error: OutputUnavailable, failures_seen: int, signal: Signal) -> float:
+        """One that began before the last failure says nothing new: the back-off grows once for all that were under way."""
         self.statistics.failed_requests += 1
         self._note_error(str(error))
+        if failures_seen != self._failures_seen:
+            return self.retry_in_seconds or 0.0
+        self._failures_seen += 1
+        self._avoid = signal
+        self.window.failed()
+        wait_seconds = self._backoff.failed(error.retry_after_seconds)
+        self._look_for_room()
+        if wait_seconds:
+            self._retry_at = time.monotonic() + wait_seconds
         if self._failing_since is None:
             self._failing_since = time.monotonic()
             log.warning(

@@ -54,6 +54,8 @@ def _destination(now: float, destination: DestinationStatus) -> HealthCheck:
     name = f"export:{destination.name}"
     lost = sum(destination.dropped_items.values()) + sum(destination.rejected_items.values())
     said = f"; {lost} items lost since start" if lost else ""
+    if destination.queue_in_memory:
+        return HealthCheck(name, "degraded", f"its spool cannot be written, what waits is in memory only{said}", now)
     if destination.state == "waiting to retry":
         return HealthCheck(name, "degraded", f"not delivered, retrying: {destination.last_error}{said}", now)
     if destination.last_error and (destination.last_success_at or 0) < (destination.last_error_at or 0):

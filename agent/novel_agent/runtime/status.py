@@ -34,6 +34,14 @@ class DestinationStatus(msgspec.Struct):
     queue_items: int
     queue_bytes: int
     queue_capacity_bytes: int
+    queue_in_memory: bool
+    """The spool cannot be written, so what waits would not survive the agent."""
+    queue_oldest_age_seconds: float
+    """0 where nothing waits."""
+    damaged_bytes: int
+    """Of the spool that could not be read back."""
+    requests_under_way: int
+    concurrency_limit: int
     sent_items: dict[str, int]
     """By signal."""
     sent_requests: int
@@ -48,6 +56,22 @@ class DestinationStatus(msgspec.Struct):
     last_error: str
     last_error_at: float | None
     retry_in_seconds: float | None
+
+
+class ReceiverStatus(msgspec.Struct):
+    """One receiver; counted since start."""
+
+    transport: str
+    address: str
+    connections: int
+    requests: dict[str, int]
+    """By outcome."""
+    accepted_items: dict[str, int]
+    """By signal."""
+    refused: dict[str, int]
+    """By reason, those there were."""
+    received_bytes: int
+    """On the wire."""
 
 
 class BudgetStatus(msgspec.Struct):
@@ -92,6 +116,9 @@ class Status(msgspec.Struct):
     config: ConfigStatus
     components: list[Component]
     destinations: list[DestinationStatus]
+    receivers: list[ReceiverStatus]
+    renamed: dict[str, str]
+    """Families received over OTLP that /metrics shows under another name, because theirs was taken."""
     missing: list[str]
     """Figures that cannot be had without a capability, each with the capability that would give them."""
 

@@ -204,12 +204,35 @@ function showProblems(status) {
   fill($("problem-list"), ...bad.map(check => el("li", "", state(check.status), " ", el("b", "", check.name), check.message)));
 }
 
+function showReceivers(list) {
+  if (!list.length) {
+    fill($("receivers"), quiet("Nothing is taken over OTLP: no receiver is configured (section otlp_receiver)."));
+    return;
+  }
+  const columns = [["OTLP over"], ["Connections", "number"], ["Requests", "number"], ["Accepted"], ["Refused"]];
+  fill($("receivers"), table(columns, list.map(receiver), "stacked"));
+}
+
+const ITEMS = {metrics: "data points", logs: "log records", traces: "spans"};
+
+function receiver(each) {
+  const accepted = Object.entries(each.accepted_items).filter(([, number]) => number).map(([signal, number]) => `${count(number)} ${ITEMS[signal]}`);
+  const refused = Object.entries(each.refused).map(([why, number]) => `${count(number)} ${why}`);
+  return [
+    [each.transport, el("div", "quiet endpoint", each.address)],
+    count(each.connections),
+    el("div", "", count(Object.values(each.requests).reduce((sum, number) => sum + number, 0)), el("div", "quiet", size(each.received_bytes))),
+    accepted.length ? el("div", "", ...accepted.map(text => el("div", "", text))) : "0",
+    refused.length ? el("div", "warn-text", ...refused.map(text => el("div", "", text))) : "0",
+  ];
+}
+
 function showDestinations(list, now) {
   if (!list.length) {
     fill($("destinations"), quiet("Nothing is sent anywhere: no destination is configured (section export)."));
     return;
   }
-  const columns = [["Name"], ["State"], ["Queue"], ["Sent", "number"], ["Delivered"], ["Lost"], ["Last error", "why"]];
+  const columns = [["Name"], ["State"], ["Waits"], ["Sent", "number"], ["Delivered"], ["Lost"], ["Last error", "why"]];
   fill($("destinations"), table(columns, list.map(each => destination(each, now)), "stacked"));
 }
 
@@ -220,7 +243,8 @@ function destination(each, now) {
   return [
     [each.name, el("div", "quiet endpoint", each.endpoint)],
     el("div", "", state(each.state), retry),
-    el("div", "whole", `${size(each.queue_bytes)} of ${size(each.queue_capacity_bytes)}`, meter(share, level(share, 0.5, 0.9))),
+    el("div", "whole", `${size(each.queue_bytes)} of ${size(each.queue_capacity_bytes)}`, meter(share, level(share, 0.5, 0.9)),
+      each.queue_in_memory ? el("div", "bad-text", "in memory: the spool cannot be written") : each.queue_bytes ? el("div", "quiet", `for ${span(each.queue_oldest_age_seconds)}`) : null),
     el("div", "", count(Object.values(each.sent_items).reduce((sum, number) => sum + number, 0)), el("div", "quiet", size(each.sent_bytes))),
     ago(each.last_success_at, now),
     lost.length ? el("div", "bad-text", ...lost.map(text => el("div", "", text))) : "0",
@@ -279,6 +303,7 @@ function showConfiguration(config, now) {
 function showStatus(status) {
   showHead(status);
   showProblems(status);
+  showReceivers(status.receivers);
   showDestinations(status.destinations, status.now);
   showInputs(status.components, status.now);
   showAgent(status);
