@@ -10,7 +10,7 @@ import os
 import struct
 from typing import NamedTuple
 
-from crc32c import crc32c
+from novel_agent.state.checksum import crc32c
 
 _SLOT_BYTES = 512
 _FIELDS = struct.Struct("<QQQ")

@@ -20,7 +20,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from crc32c import crc32c
+from novel_agent.state.checksum import crc32c
 
 MAGIC = b"NVSPOOL\x01"
 START = len(MAGIC)
