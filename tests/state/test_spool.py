@@ -490,3 +490,18 @@ async def test_a_spool_without_threads_goes_on_in_memory(tmp_path, caplog):
         "spool cannot be written, held in memory until it can"
     ]
     assert (await queue.take()).batch.payload == b"a"
+
+
+async def test_a_clock_that_was_set_back_does_not_put_what_comes_before_what_waits(tmp_path):
+    clock = Clock()
+    async with spool(tmp_path, MIB, batch("old", "logs"), now=clock) as queue:
+        clock.seconds -= 3600
+        await queue.put(batch("new", "traces"))
+        assert [signal for signal, _, _ in await taken(queue)] == ["logs", "traces"]
+
+
+async def test_a_signal_to_avoid_is_taken_only_where_no_other_waits(tmp_path):
+    async with spool(tmp_path, MIB, batch("old", "logs"), batch("new", "traces")) as queue:
+        lease = await queue.take("logs")
+        assert lease.batch.signal == "traces"
+        assert (await queue.take("logs")).batch.signal == "logs"

@@ -629,7 +629,7 @@ class _Connection(asyncio.Protocol):
             return self._refused(refused.kind, refused.message, refused.retry_after_seconds)
         except TimeoutError:
             return self._refused(DEADLINE, "the call's deadline has passed", None)
-        except Exception:
+        except Exception:  # a fault of ours ends one call, with an answer; the others on the connection go on
             log.exception("request failed", path=call.headers[":path"])
             self._counts.refuse(FAULT.reason)
             self._counts.requests[FAILED] += 1
