@@ -94,6 +94,20 @@ async def test_both_speak_tls(start: Start, tls: Callable[..., ServerTls]) -> No
     assert receiver.destination.items == 3
 
 
+async def test_over_tls_too_a_known_head_needs_no_aiohttp(start: Start, tls: Callable[..., ServerTls]) -> None:
+    receiver = await start(tls=tls(), tls_client=client_context("http/1.1"))
+    reader, writer = await receiver.connect()
+    body = traces(400, padding=100)
+    sent = receiver.head(Content_Length=str(len(body)), Connection="keep-alive") + body
+    for _ in range(3):
+        writer.write(sent)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    writer.close()
+    await writer.wait_closed()
+    assert receiver.http._server is not None
+    assert (receiver.destination.items, receiver.http._server.requests_count) == (1200, 1)
+
+
 async def test_grpc_over_tls_needs_http2_to_be_agreed_on(start: Start, tls: Callable[..., ServerTls]) -> None:
     receiver = await start(tls=tls())
     client = await H2Client.connect(receiver.grpc_port, client_context("http/1.1"))

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from novel_agent.inputs.otlp.refusal import busy
 
-CAPACITY_BYTES = 8 << 20
+CAPACITY_BYTES = 4 << 20
 WAIT_SECONDS = 5.0
 _REFUSE_EVERY_SECONDS = 0.5
 

@@ -6,13 +6,16 @@ been found whole and valid, the file is read back and delivered in pieces of abo
 a whole, unless a queue fills up between two of its pieces: the client repeats it then, and what was delivered already is
 delivered twice. A larger one in JSON has to be parsed at once and is bounded by `JSON_BYTES`. Of requests larger than
 `WHOLE_BYTES` only a few are under way at a time: see `LARGE_AT_A_TIME`; of JSON only one is parsed.
+
+Nobody on the way holds on to bytes that whoever comes next has: a body would otherwise stand in memory beside what was made of
+it for as long as that takes to be durable.
 """
 
 import asyncio
 import os
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager
 from itertools import chain
 from typing import Literal, NamedTuple, Protocol
@@ -51,8 +54,8 @@ _FULL_SECONDS = 2.0
 class Deliver(Protocol):
     """Where batches go."""
 
-    async def __call__(self, batch: Batch) -> None:
-        """Return when the batch is as durable as configured in every destination's queue; QueueFull where one has no room."""
+    def __call__(self, batch: Batch) -> Coroutine[object, object, None]:
+        """Returns when the batch is as durable as configured in every destination's queue; QueueFull where one has no room."""
 
 
 class Source(Protocol):
@@ -94,7 +97,9 @@ class Intake:
             if len(wire) > WHOLE_BYTES:
                 await self._take_large(what, _Body([wire], None, None, share))
             else:
-                await self._take_small(what, wire)
+                taking = self._take_small(what, wire)
+                del wire
+                await taking
             return
         decoder = make()
         pieces: list[bytes] = []
@@ -108,9 +113,10 @@ class Intake:
                 await self._take_large(what, _Body(chain(pieces, unfolding), decoder, None, share))
                 return
         decoder.finish()
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        taking = self._take_small(what, pieces[0] if len(pieces) == 1 else b"".join(pieces))
         pieces.clear()
-        await self._take_small(what, body)
+        del wire, unfolding, piece
+        await taking
 
     async def take(self, what: What, source: Source, share: Share | Part) -> None:
         """A request whose body is still arriving; as `take_whole`."""
@@ -123,9 +129,9 @@ class Intake:
                 make = DECODERS[what.encoding]
                 await self._take_large(what, _Body(chunks, make and make(), source, share))
                 return
-        wire = b"".join(chunks)
-        chunks.clear()  # or they would stand in memory beside it until it is delivered
-        await self.take_whole(what, wire, share)
+        taking = self.take_whole(what, b"".join(chunks), share)
+        chunks.clear()
+        await taking
 
     async def _take_small(self, what: What, body: bytes) -> None:
         if len(body) > self._max_request_bytes:
@@ -138,8 +144,10 @@ class Intake:
                 items, payload = scan(what.signal, body, deep=what.is_deep)
             except WireError as error:
                 raise Refused(MALFORMED, f"not an export request: {error}") from None
-        if items:
-            await self._pass_on(Batch(what.signal, payload, items))
+        passing = self._pass_on(Batch(what.signal, payload, items)) if items else None
+        del body, payload
+        if passing is not None:
+            await passing
         self._counts.accept(what.signal, items)
 
     @staticmethod
@@ -155,8 +163,10 @@ class Intake:
         return Scanned(items, payload)
 
     async def _pass_on(self, batch: Batch) -> None:
+        delivering = self._deliver(batch)
+        del batch
         try:
-            await self._deliver(batch)
+            await delivering
         except WireError as error:
             raise Refused(MALFORMED, f"not an export request: {error}") from None
         except QueueFull as full:
