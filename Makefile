@@ -7,10 +7,10 @@ DEV_READY := $(VENV)/.dev-ready
 RUN_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit interop chaos bench lock docs clean
+.PHONY: help run test lint unit interop chaos chaos-logs bench lock docs clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh .ci/make-venv
@@ -47,6 +47,9 @@ chaos: $(DEV_READY) ## kills, outages, floods: about ten minutes
 		$(BIN)/python -m pytest -n 2 -m "not interop" \
 		tests/e2e/test_kill.py tests/state/test_spool_kill.py tests/state/test_spool_memory.py \
 		tests/state/test_spool_random.py tests/runtime/test_outage.py tests/chaos
+
+chaos-logs: $(DEV_READY) ## log files rotated, the agent killed, the destination failing, its disk full: three minutes
+	NOVEL_AGENT_LOG_CHAOS_SECONDS=180 $(BIN)/python -m pytest -n 2 -rP -m "not interop" tests/chaos/test_logs.py
 
 bench: $(DEV_READY) ## ours against the rivals', paired, with budgets (fetches them as interop does)
 	sh benchmarks/rivals/get.sh

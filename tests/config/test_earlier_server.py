@@ -151,7 +151,8 @@ def test_dollar_signs_stay_as_they_are(place):
 def test_its_keys_beside_a_section_of_ours_are_unknown(place):
     place.write("agent.yaml", "environment: production\nagent: {listen: ':1'}\n")
     assert place.mistakes() == [
-        "agent.yaml:1: environment: unknown key; known here: agent, resource, host, processes, otlp_receiver, traces, export"
+        "agent.yaml:1: environment: unknown key; "
+        "known here: agent, resource, host, processes, otlp_receiver, traces, logs, export"
     ]
 
 

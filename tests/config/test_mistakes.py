@@ -8,10 +8,13 @@ UNKNOWN_KEYS = [
     ("agnt: {}", "1: agnt: unknown key; did you mean agent?"),
     ("agent: {log-level: info}", "1: agent.log-level: unknown key; did you mean log_level?"),
     ("agent: {Listen: ':1'}", "1: agent.Listen: unknown key; did you mean listen?"),
-    ("zebra: 1", "1: zebra: unknown key; known here: agent, resource, host, processes, otlp_receiver, traces, export"),
+    (
+        "zebra: 1",
+        "1: zebra: unknown key; known here: agent, resource, host, processes, otlp_receiver, traces, logs, export",
+    ),
     ("resource: {zebra: 1}", "1: resource.zebra: unknown key; only attributes is known here"),
-    ("logz: []", "1: logz: unknown key; known here: agent, resource, host, processes, otlp_receiver, traces, export"),
-    ("'': 1", "1: unknown key; known here: agent, resource, host, processes, otlp_receiver, traces, export"),
+    ("logz: []", "1: logz: unknown key; did you mean logs?"),
+    ("'': 1", "1: unknown key; known here: agent, resource, host, processes, otlp_receiver, traces, logs, export"),
     (
         "processes: [{name: a, match: {cmd_line: x}}]",
         "1: processes[a].match.cmd_line: unknown key; did you mean cmdline?",
@@ -210,6 +213,59 @@ TOGETHER = [
     (
         "processes:\n  - name: a\n  - name: b\n  - name: a\n",
         "4: processes[a].name: stands twice, first in line 2; names are unique",
+    ),
+]
+LOGS = [
+    ("{journal: {}, paths: [/a]}", "paths: or journal: give one of the two"),
+    ("{}", "paths: or journal: give one of the two"),
+    ("{paths: [/a], format: regex}", "pattern: is missing; format regex needs a regular expression with named groups"),
+    (
+        "{paths: [/a], format: regex, pattern: '(a)'}",
+        "pattern: has no named group; write (?P<message>.*) for what is to become the body",
+    ),
+    ("{paths: [/a], pattern: '(?P<a>x)'}", "pattern: is for format regex"),
+    ("{paths: [/a], format: jsno}", 'format: "jsno" is not known; did you mean json?'),
+    (
+        "{paths: [/a], timezone: Mars}",
+        "timezone: is 'Mars', which this machine does not know; write a name such as Europe/Berlin",
+    ),
+    ("{paths: [/a], multiline: {}}", "multiline.preset: or start: give one of the two"),
+    (
+        "{paths: [/a], multiline: {start: '(?=x)'}}",
+        'multiline.start: "(?=x)" is not a regular expression of RE2, which has no look-around and no back references',
+    ),
+    (
+        "{paths: [/a], keys: {time: ['a\"b']}}",
+        "keys.time: has 'a\"b'; the name of a key is not empty and holds no quote or backslash",
+    ),
+    ("{journal: {}, format: json}", "format: is for files; the journal has its own"),
+    (
+        "{journal: {units: ['a*'], kernel: true}}",
+        "journal.units: has a wildcard, which journalctl does not combine with `kernel`; write a source of its own for one",
+    ),
+    (
+        "{paths: [/a], processors: [{redact: [emial]}]}",
+        'processors[0].redact[0]: "emial" is not known; did you mean email?',
+    ),
+    (
+        "{paths: [/a], processors: [{filter: {}}]}",
+        "processors[0].filter.keep: or drop: give one of the two; for both write two steps",
+    ),
+    (
+        "{paths: [/a], processors: [{redact: [email], add_attributes: {a: b}}]}",
+        "processors[0].add_attributes: stands beside redact; write it as an item of its own, so that the order is plain",
+    ),
+    (
+        "{paths: [/a], processors: [{count: {name: node.x}}]}",
+        "processors: count node.x, which is one of the agent's own names; write another",
+    ),
+    (
+        "{paths: [/a], processors: [{count: {name: x.y}}, {count: {name: X_y}}]}",
+        "processors: count X_y, which logs[a] counts already; write another name",
+    ),
+    (
+        "{paths: [/a], processors: [{count: {name: x, buckets: [1]}}]}",
+        "processors[0].count.buckets: are for the number of `value`, which is missing",
     ),
 ]
 COLLECTORS = [
@@ -541,3 +597,9 @@ def test_spans_as_metrics_are_switched_on_by_a_word_or_by_options(place):
     place.write("agent.yaml", "traces: {span_metrics: {dimensions: [a], buckets: [10ms, 1s]}}\n")
     metrics = place.load().config.traces.span_metrics
     assert (metrics.dimensions, metrics.buckets_seconds, metrics.max_series) == (("a",), (0.01, 1.0), 1000)
+
+
+@pytest.mark.parametrize(("options", "mistake"), LOGS)
+def test_a_mistake_in_a_source_of_logs_is_named_with_its_key_and_the_remedy(mistakes_in, options, mistake):
+    text = "logs:\n  - {name: a, " + options[1:]
+    assert [each.replace("logs[a].", "", 1) for each in mistakes_in(text)] == [f"2: {mistake}"]

@@ -6,12 +6,13 @@ import pytest
 
 from novel_agent.config.schema import Agent, Config
 from novel_agent.runtime import doctor
+from novel_agent.runtime.finding import Finding
 from novel_agent.state.directory import StateDirectory
 
 NOBODY = 65534
 
 
-def state(path: Path) -> doctor.Finding:
+def state(path: Path) -> Finding:
     return doctor._state(Config(agent=Agent(state_dir=str(path))))
 
 
@@ -72,12 +73,21 @@ class TestStateDirectory:
     @pytest.mark.skipif(os.geteuid() != 0, reason="makes files of two users")
     def test_a_lock_of_another_users_is_a_problem_with_its_fix(self, somebody_elses):
         os.seteuid(0)
-        (somebody_elses / "state").chmod(0o777)
+        os.chown(somebody_elses / "state", NOBODY, NOBODY)
+        (somebody_elses / "state").chmod(0o755)
         os.seteuid(NOBODY)
         found = state(somebody_elses / "state")
         lock = somebody_elses / "state" / "lock"
         assert (found.verdict, found.says) == ("problem", f"{lock} is not this user's to write")
         assert f"chown {NOBODY} {lock}" in found.fix
+
+    def test_one_that_everyone_may_write_to_is_a_problem_with_its_fix(self, tmp_path):
+        path = tmp_path / "state"
+        path.mkdir()
+        path.chmod(0o777)
+        found = state(path)
+        assert (found.verdict, found.says) == ("problem", f"{path} may be written by everyone")
+        assert found.fix == f"run: chmod go-w {path}"
 
     @pytest.mark.parametrize("below", [".", "state", "a/state"])
     def test_a_file_in_its_place_is_a_problem(self, tmp_path, below):

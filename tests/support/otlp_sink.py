@@ -6,6 +6,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -17,7 +18,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class OtlpSink:
-    """Listens on loopback; `status` is what it answers from now on."""
+    """Listens on loopback; `status` is what it answers from now on, 400 what it cannot read though it is 200."""
 
     def __init__(self, port: int = 0) -> None:
         self.status = 200
@@ -36,8 +37,7 @@ class OtlpSink:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                sink.take(self.path, body)
-                self.send_response(sink.status)
+                self.send_response(sink.take(self.path, body))
                 self.send_header("Content-Type", "application/x-protobuf")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -57,20 +57,26 @@ class OtlpSink:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def take(self, path: str, body: bytes) -> None:
+    def take(self, path: str, body: bytes) -> int:
+        """Keep a request; how it is answered: 400 where protobuf's own parser cannot read it."""
         kind, kept = {
             "/v1/metrics": (ExportMetricsServiceRequest, self.requests),
             "/v1/traces": (ExportTraceServiceRequest, self.traces),
             "/v1/logs": (ExportLogsServiceRequest, self.logs),
         }[path]
         with self._arrived:
-            if self.status == 200:
-                kept.append(kind.FromString(body))
-                if kept is self.traces:
-                    self.span_ids.update(span.span_id for span in spans_of(self.traces[-1]))
-            else:
+            status = self.status
+            try:
+                if status == 200:
+                    kept.append(kind.FromString(body))
+            except DecodeError:
+                status = 400
+            if status != 200:
                 self.refused += 1
+            elif kept is self.traces:
+                self.span_ids.update(span.span_id for span in spans_of(self.traces[-1]))
             self._arrived.notify_all()
+            return status
 
     def wait(self, enough: Callable[["OtlpSink"], bool], seconds: float = 30) -> None:
         with self._arrived:

@@ -13,6 +13,7 @@ from novel_agent.api.jaeger import JaegerResource
 from novel_agent.api.metrics import Metrics
 from novel_agent.api.openapi import OpenApi
 from novel_agent.api.status import StatusResource
+from novel_agent.api.tail import TailResource
 from novel_agent.api.traces import TracesResource
 from novel_agent.logs import get_logger
 from novel_agent.model.metric import Block
@@ -184,6 +185,7 @@ def _routes(daemon: Daemon, closing: asyncio.Event) -> list[Route]:
         *InputsResource(daemon).routes(),
         *TracesResource(daemon).routes(),
         *JaegerResource(daemon).routes(),
+        *TailResource(daemon, closing).routes(),
         *Control(daemon, closing).routes(),
         *page.routes(),
     ]

@@ -17,6 +17,7 @@ COMMANDS = {
     "check-config": "report every mistake in the configuration",
     "config": "show the effective configuration, or its JSON Schema",
     "status": "what runs, what lags, what was dropped and why, what it costs",
+    "tail": "what flows through right now, filtered by signal and source",
     "check": "run one input once, now, and print what it yields",
     "queue": "look into the spool: ls, verify, export",
     "doctor": "look for problems with this host, each with its fix",

@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Examine and print."""
     from novel_agent.config.load import load
-    from novel_agent.runtime.doctor import Finding, examine
+    from novel_agent.runtime.doctor import examine
+    from novel_agent.runtime.finding import Finding
     from novel_agent.runtime.logs import set_up
 
     set_up("error")  # the findings say what fails

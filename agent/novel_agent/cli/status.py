@@ -6,7 +6,7 @@ import json
 from novel_agent.cli import screen
 from novel_agent.cli.client import ask
 from novel_agent.cli.options import add_agent_options, add_config_options
-from novel_agent.runtime.status import DestinationStatus, ReceiverStatus, Status
+from novel_agent.runtime.status import DestinationStatus, LogFileStatus, LogSourceStatus, ReceiverStatus, Status
 from novel_agent.runtime.supervise import Component
 
 
@@ -31,6 +31,7 @@ def describe(status: Status, *, everything: bool = False) -> str:
         _head(status),
         _problems(status),
         _receivers(status),
+        _logs(status, everything=everything),
         _destinations(status),
         _components(status, everything=everything),
     ]
@@ -93,6 +94,59 @@ def _receiver(each: ReceiverStatus) -> tuple[object, ...]:
 
 
 _ITEMS = {"metrics": "data points", "logs": "log records", "traces": "spans"}
+
+
+def _logs(status: Status, *, everything: bool) -> str:
+    if not status.logs:
+        return "Logs\n  none: no file is read (section `logs`)"
+    head = ("NAME", "STATE", "RECORDS", "A SECOND", "READ", "BEHIND", "ERRORS", "LEFT OUT", "WHY")
+    lines = ["Logs", screen.table(head, [_log_source(each) for each in status.logs], states=1)]
+    files = [(source, file) for source in status.logs for file in source.files]
+    worth = [each for each in files if everything or each[1].lag_bytes or each[1].reason or each[1].errors]
+    worth = worth or files[:_SHOWN_FILES]
+    if worth:
+        columns = ("FILE", "STATE", "SIZE", "READ TO", "SAFE TO", "BEHIND", "A SECOND", "ERRORS", "IDENTITY", "WHY")
+        shown = worth if everything else worth[:_SHOWN_FILES]
+        lines += ["", screen.table(columns, [_log_file(file) for _, file in shown], states=1)]
+        if len(shown) < len(files):
+            lines.append(f"  {len(files) - len(shown)} more files; --all shows them")
+    return "\n".join(lines)
+
+
+def _log_source(each: LogSourceStatus) -> tuple[object, ...]:
+    return (
+        each.name,
+        each.state,
+        each.records,
+        f"{each.records_per_second:.1f}",
+        screen.size(each.read_bytes),
+        _behind(each.lag_bytes, each.lag_seconds),
+        ", ".join(f"{count} {reason}" for reason, count in each.errors.items() if count) or "0",
+        ", ".join(f"{count} {reason}" for reason, count in each.dropped.items() if count) or "0",
+        each.reason or "-",
+    )
+
+
+def _log_file(each: LogFileStatus) -> tuple[object, ...]:
+    return (
+        each.path,
+        each.state,
+        screen.size(each.size_bytes),
+        each.read_offset,
+        each.committed_offset,
+        _behind(each.lag_bytes, each.lag_seconds),
+        f"{each.records_per_second:.1f}",
+        each.errors,
+        each.identity,
+        each.reason or "-",
+    )
+
+
+def _behind(lag_bytes: int, lag_seconds: float) -> str:
+    return f"{screen.size(lag_bytes)}, {screen.span(lag_seconds)}" if lag_bytes else "-"
+
+
+_SHOWN_FILES = 20
 
 
 def _destinations(status: Status) -> str:

@@ -95,6 +95,18 @@ def item_type(info: inspect.Type) -> inspect.Type | None:
     return None
 
 
+def form_of(form: Form, value: Any) -> Form:
+    """Of a union, the member that a value is of; any other form as it is."""
+    if not isinstance(form.type, inspect.UnionType):
+        return form
+    for member in form.type.types:
+        if isinstance(member, inspect.StructType) and isinstance(value, member.cls):
+            return form._replace(type=member)
+        if isinstance(value, list | tuple) and item_type(member) is not None:
+            return form._replace(type=member)
+    return form
+
+
 def struct_in(info: inspect.Type) -> inspect.StructType | None:
     """The struct among the members of a union; None where there is none."""
     members = info.types if isinstance(info, inspect.UnionType) else ()

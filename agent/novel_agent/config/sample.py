@@ -40,6 +40,10 @@ Where telemetry is sent. Nothing is sent until a destination is given here or by
 Where the application sends its traces, metrics and logs. A request is answered when its data is safe: on disk in the spool
 of every destination that takes it.\
 """,
+    "logs": """\
+Log files and journals to read. A file's position is kept in the state directory and moves on when its records are safe in
+every spool that takes them: what is written while the agent is down, or before a rotation, is read when it is back.\
+""",
     "traces": "What happens to traces on their way, and which of them can be looked up on this host.",
 }
 _COLLECTORS = "To set an option of a collector, take the # off the line with its name as well."
@@ -53,6 +57,39 @@ _SHIPPED_GROUPS = """\
   - name: "{comm}"
     top: 10
 """
+_SHIPPED_LOGS = """\
+  ## The application: novel-engine.log, security.log, performance.log, audit.log.
+  - name: novel-engine
+    paths: [/var/log/novel-engine/*.log]
+    format: json
+"""
+_LOG_STEPS = """\
+  ## Steps, in the order wanted:
+  #   processors:
+  #     - redact: [email, bearer, key, card, url_password]
+  #     - redact: {attributes: [password], patterns: [email], values: ["NE-[0-9]{8}"]}
+  #     - filter: {keep: {min_severity: debug, max_severity: fatal}}
+  #     - filter: {drop: {body: GET /health, attributes: {http.response.status_code: 2..}}}
+  #     - drop_attributes: [thread_*]
+  #     - add_attributes: {team: stories}
+  #     - sample: {trace: 0.01, debug: 0.1, info: 1.0, warn: 1.0, error: 1.0, fatal: 1.0}
+  #     - rate_limit: {per_second: 1000, burst: 2000, by: component}
+  #     - count: {name: stories.failed, match: {min_severity: error}, attributes: [component], max_series: 200}
+  #     - count: {name: story.duration, description: Of one story., unit: ms, value: duration_ms, buckets: [100, 1000]}
+
+  ## Others that are often wanted:
+  # - name: nginx
+  #   paths: [/var/log/nginx/access.log]
+  #   format: combined
+  #   resource: {service.name: nginx}
+  # - name: legacy
+  #   paths: [/var/log/legacy.log]
+  #   format: regex
+  #   pattern: '(?P<time>\\S+) (?P<level>[A-Z]+) (?P<message>.*)'
+  #   multiline: {start: '\\d{4}-'}
+"""
+_FILES_APART = frozenset({"journal", "pattern", "start", "processors"})
+"""Options of a log source that do not go with the others of the sample."""
 _SHIPPED_RECEIVER = {"http": "127.0.0.1:4318"}
 """OpenTelemetry's own port: an SDK that is told nothing sends there."""
 
@@ -68,6 +105,7 @@ def sample_files(rows: Iterable[CollectorRow]) -> dict[str, str]:
         "40-export.yaml": [*_list_section(sections["export"], "")],
         "50-otlp.yaml": _section(sections["otlp_receiver"], _SHIPPED_RECEIVER),
         "60-traces.yaml": _section(sections["traces"]),
+        "70-logs.yaml": _logs(sections["logs"]),
     }
     return {name: "\n".join(_trimmed(lines)) + "\n" for name, lines in files.items()}
 
@@ -225,9 +263,30 @@ def _list_section(section: Option, shipped: str) -> Iterator[str]:
     yield from _item(inner, "  ")
 
 
-def _item(info: inspect.StructType, indent: str) -> Iterator[str]:
+def _logs(section: Option) -> Iterator[str]:
+    source = item_type(section.form.type)
+    assert isinstance(source, inspect.StructType)
+    yield from _introduction(section.key)
+    yield f"{section.key}:"
+    yield from _SHIPPED_LOGS.splitlines()
+    yield ""
+    yield from _explained("One item with every option of files:", "  ")
+    yield from _item(source, "  ", _FILES_APART)
+    yield from _LOG_STEPS.splitlines()
+    yield ""
+    yield from _explained("The systemd journal:", "  ")
+    yield "  # - name: system"
+    journal = next(option for option in options_of(source) if option.key == "journal")
+    assert isinstance(journal.form.type, inspect.StructType)
+    yield "  #   journal:"
+    for option in options_of(journal.form.type):
+        yield from _explained(_explanation(option), "  ", "    ")
+        yield f"  #     {option.key}: {_example(option)}"
+
+
+def _item(info: inspect.StructType, indent: str, apart: frozenset[str] = frozenset()) -> Iterator[str]:
     marker = "- "
-    for option, depth in _flattened(info, 0):
+    for option, depth in _flattened(info, 0, apart):
         inset = "  " * (depth + 1)
         if isinstance(option.form.type, inspect.StructType):
             yield from _explained(summary_of(option.form.type.cls), indent, inset)
@@ -238,8 +297,10 @@ def _item(info: inspect.StructType, indent: str) -> Iterator[str]:
         marker = ""
 
 
-def _flattened(info: inspect.StructType, depth: int) -> Iterator[tuple[Option, int]]:
+def _flattened(info: inspect.StructType, depth: int, apart: frozenset[str]) -> Iterator[tuple[Option, int]]:
     for option in options_of(info):
+        if option.key in apart:
+            continue
         yield option, depth
         if isinstance(option.form.type, inspect.StructType):
-            yield from _flattened(option.form.type, depth + 1)
+            yield from _flattened(option.form.type, depth + 1, apart)

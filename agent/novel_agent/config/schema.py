@@ -555,6 +555,310 @@ class Traces(Section, frozen=True, kw_only=True):
     ] = field(default=4 << 20, name="recent")
 
 
+class Multiline(Section, frozen=True, kw_only=True):
+    """Lines that belong together become one record."""
+
+    preset: Annotated[
+        Literal["python", "java", "go", "node"] | None,
+        Meta(description="Tracebacks of this language, with the line before them.", examples=["python"]),
+    ] = None
+    start: Annotated[
+        LinearRegex | None,
+        Meta(
+            description="Instead of a preset: what is found at the beginning of a record's first line; every other line "
+            "belongs to the record before.",
+            examples=["\\d{4}-\\d\\d-\\d\\d"],
+        ),
+    ] = None
+    max_lines: Annotated[int, Meta(ge=2, le=10_000, description="Most lines of a record.")] = 500
+    max_bytes: Annotated[Size, Meta(ge=1 << 10, le=1 << 20, description="Most bytes of a record.")] = field(
+        default=256 << 10, name="max_size"
+    )
+    timeout_seconds: Annotated[
+        Duration, Meta(gt=0, le=60, description="How long the next line of a record is waited for.")
+    ] = field(default=1.0, name="timeout")
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if (self.preset is None) == (self.start is None):
+            yield "preset", "or start: give one of the two"
+
+
+Severity = Literal["trace", "debug", "info", "warn", "error", "fatal"]
+
+
+class LogMatch(Section, frozen=True, kw_only=True):
+    """Which records; every criterion that is given must hold."""
+
+    min_severity: Annotated[
+        Severity | None,
+        Meta(description="This severity or a higher one; a record without one has none.", examples=["warn"]),
+    ] = None
+    max_severity: Annotated[Severity | None, Meta(description="This severity or a lower one.", examples=["debug"])] = (
+        None
+    )
+    body: Annotated[
+        LinearRegex | None,
+        Meta(description="Regular expression found in the body.", examples=["GET /health"]),
+    ] = None
+    attributes: Annotated[
+        dict[str, LinearRegex],
+        Meta(
+            description="The record has each of these attributes, its value matched whole by the regular expression.",
+            examples=[{"http.response.status_code": "5.."}],
+        ),
+    ] = field(default_factory=dict)
+
+
+class LogFilter(Section, frozen=True, kw_only=True):
+    """Which records go on. What does not is counted."""
+
+    keep: Annotated[LogMatch | None, Meta(description="Only these.")] = None
+    drop: Annotated[LogMatch | None, Meta(description="All but these.")] = None
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if (self.keep is None) == (self.drop is None):
+            yield "keep", "or drop: give one of the two; for both write two steps"
+
+
+class LogSample(Section, frozen=True, kw_only=True):
+    """The share of records that is kept, by severity; of one trace all or none. A record without a severity is kept."""
+
+    trace: Annotated[float, Meta(ge=0, le=1, description="Of severity trace.")] = 1.0
+    debug: Annotated[float, Meta(ge=0, le=1, description="Of severity debug.")] = 1.0
+    info: Annotated[float, Meta(ge=0, le=1, description="Of severity info.")] = 1.0
+    warn: Annotated[float, Meta(ge=0, le=1, description="Of severity warn.")] = 1.0
+    error: Annotated[float, Meta(ge=0, le=1, description="Of severity error.")] = 1.0
+    fatal: Annotated[float, Meta(ge=0, le=1, description="Of severity fatal.")] = 1.0
+
+
+class LogRate(Section, frozen=True, kw_only=True):
+    """A bound on records per second. What is beyond is dropped and counted."""
+
+    per_second: Annotated[float, Meta(gt=0, le=1e9, description="Records a second, in the long run.")]
+    burst: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Records at once; a second's worth by default.", examples=[1000]),
+    ] = None
+    by: Annotated[
+        str | None,
+        Meta(description="Each value of this attribute has a bound of its own.", examples=["client.address"]),
+    ] = None
+
+
+class LogMetric(Section, frozen=True, kw_only=True):
+    """A counter of records, or a histogram of a number in them."""
+
+    name: Annotated[
+        str, Meta(pattern="^[A-Za-z][A-Za-z0-9_.]*$", description="Of the metric.", examples=["stories.failed"])
+    ]
+    description: Annotated[str, Meta(description="Of the metric, for people.")] = ""
+    unit: Annotated[str, Meta(description="Of the number, after UCUM.", examples=["ms"])] = ""
+    match: LogMatch = LogMatch()
+    value: Annotated[
+        str | None,
+        Meta(
+            description="The attribute that holds the number; without it records are counted.", examples=["duration_ms"]
+        ),
+    ] = None
+    buckets: Annotated[
+        tuple[float, ...], Meta(description="Bounds of the histogram; without them the numbers are summed up.")
+    ] = ()
+    attributes: Annotated[
+        tuple[str, ...],
+        Meta(description="Attributes that tell series apart; `severity` is the record's.", examples=[["component"]]),
+    ] = ()
+    max_series: Annotated[int, Meta(ge=1, description="Most series; the rest becomes one.")] = 200
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.buckets and self.value is None:
+            yield "buckets", "are for the number of `value`, which is missing"
+        if any(below >= above for below, above in pairwise(self.buckets)):
+            yield "buckets", "do not rise; write each bound once, the smallest first"
+
+
+class LogStep(Section, frozen=True, kw_only=True):
+    """One step of a log's processing."""
+
+    redact: Annotated[
+        tuple[Literal["email", "bearer", "key", "card", "url_password"], ...] | Redaction | None,
+        Meta(
+            description="Built-in patterns taken out of every text, or the options that traces.redact has.",
+            examples=[["email", "bearer", "key", "card", "url_password"]],
+        ),
+    ] = None
+    filter: Annotated[LogFilter | None, Meta(description="Which records go on.")] = None
+    drop_attributes: Annotated[
+        tuple[str, ...] | None,
+        Meta(description="Attributes to leave out; * stands for any text.", examples=[["thread_*"]]),
+    ] = None
+    add_attributes: Annotated[
+        dict[str, str] | None,
+        Meta(description="Attributes to add, over what is there.", examples=[{"team": "stories"}]),
+    ] = None
+    sample: Annotated[LogSample | None, Meta(description="The share of records that is kept, by severity.")] = None
+    rate_limit: Annotated[LogRate | None, Meta(description="A bound on records per second.")] = None
+    count: Annotated[LogMetric | None, Meta(description="A metric of the records that come this far.")] = None
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        given = [name for name in self.__struct_fields__ if getattr(self, name) is not None]
+        if not given:
+            yield self.__struct_fields__[0], f"is missing; a step is one of {', '.join(self.__struct_fields__)}"
+        for name in given[1:]:
+            yield name, f"stands beside {given[0]}; write it as an item of its own, so that the order is plain"
+
+
+class LogKeys(Section, frozen=True, kw_only=True):
+    """Where in a structured line the parts of a record stand: the first key that is there counts."""
+
+    time: Annotated[tuple[str, ...], Meta(description="When it happened.")] = ("timestamp", "time", "@timestamp", "ts")
+    severity: Annotated[tuple[str, ...], Meta(description="How bad it is.")] = ("level", "severity", "levelname", "lvl")
+    body: Annotated[tuple[str, ...], Meta(description="What happened.")] = ("message", "msg", "event", "body")
+    trace_id: Annotated[tuple[str, ...], Meta(description="The trace it belongs to, 32 hexadecimal digits.")] = (
+        "trace_id", "traceId", "traceID",
+    )  # fmt: skip
+    span_id: Annotated[tuple[str, ...], Meta(description="The span it belongs to, 16 hexadecimal digits.")] = (
+        "span_id", "spanId", "spanID",
+    )  # fmt: skip
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        for option in self.__struct_fields__:
+            for name in getattr(self, option):
+                if not name or not name.isprintable() or '"' in name or "\\" in name:
+                    yield option, f"has {name!r}; the name of a key is not empty and holds no quote or backslash"
+
+
+class Journal(Section, frozen=True, kw_only=True):
+    """Which entries of the systemd journal; every criterion that is given must hold."""
+
+    units: Annotated[
+        tuple[str, ...], Meta(description="Of these units; all by default.", examples=[["novel-engine.service"]])
+    ] = ()
+    identifiers: Annotated[
+        tuple[str, ...], Meta(description="Of these syslog identifiers.", examples=[["sshd", "sudo"]])
+    ] = ()
+    min_severity: Annotated[Severity | None, Meta(description="This severity or a higher one.", examples=["warn"])] = (
+        None
+    )
+    kernel: Annotated[bool, Meta(description="Messages of the kernel, too, where units or identifiers are given.")] = (
+        False
+    )
+    directory: Annotated[
+        Path | None,
+        Meta(description="Journal files of another place, such as a container's.", examples=["/var/log/journal"]),
+    ] = None
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.kernel and any(set(unit) & set("*?[") for unit in self.units):
+            yield (
+                "units",
+                "has a wildcard, which journalctl does not combine with `kernel`; write a source of its own for one",
+            )
+
+
+LogFormat = Literal["text", "json", "logfmt", "regex", "combined", "syslog", "cri", "docker"]
+
+
+class LogSource(Section, frozen=True, kw_only=True):
+    """Log files, or the systemd journal, to read."""
+
+    name: Annotated[str, Meta(min_length=1, description="Name in logs, status and metrics.", examples=["worker"])]
+    paths: Annotated[
+        tuple[Path, ...],
+        Meta(
+            description="Files; * and ? and [a-z] match within a name, ** any directories.",
+            examples=[["/var/log/novel-engine/*.log"]],
+        ),
+    ] = ()
+    exclude: Annotated[
+        tuple[Path, ...], Meta(description="Of those, not these.", examples=[["/var/log/novel-engine/debug*.log"]])
+    ] = ()
+    journal: Annotated[Journal | None, Meta(description="Instead of files, the systemd journal.")] = None
+    format: Annotated[
+        LogFormat,
+        Meta(
+            description="What a line is: text, a JSON object, logfmt, a line of `pattern`, an access log (combined, common or "
+            "uvicorn's), syslog (RFC 5424 or 3164), a line of a Kubernetes container (cri) or of Docker's json-file driver."
+        ),
+    ] = "text"
+    pattern: Annotated[
+        LinearRegex | None,
+        Meta(
+            description="Of format regex: its named groups become attributes, those named like `keys` the parts of the record.",
+            examples=["(?P<time>\\S+) (?P<level>[A-Z]+) (?P<message>.*)"],
+        ),
+    ] = None
+    keys: LogKeys = LogKeys()
+    time_format: Annotated[
+        str | None,
+        Meta(
+            description="How time is written, after strptime, where it is none of RFC 3339, ISO 8601 or a Unix time.",
+            examples=["%d/%b/%Y %H:%M:%S"],
+        ),
+    ] = None
+    timezone: Annotated[str, Meta(description="Of times that name none: an IANA name.", examples=["Europe/Berlin"])] = (
+        "UTC"
+    )
+    start_at: Annotated[
+        Literal["beginning", "end"],
+        Meta(description="Where a file is begun that was there when the agent first saw the source."),
+    ] = "beginning"
+    encoding: Annotated[
+        Literal["auto", "utf-8", "utf-16-le", "utf-16-be"],
+        Meta(description="auto is UTF-8, or UTF-16 where the file begins with its byte order mark."),
+    ] = "auto"
+    multiline: Annotated[
+        Multiline | None,
+        Meta(description="Lines that belong together. Partial lines of cri and docker are always joined."),
+    ] = None
+    attributes: Annotated[
+        Literal["all", "envelope"],
+        Meta(
+            description="all: every key of a line becomes an attribute; envelope: the line stays the body, only time, severity "
+            "and ids are read."
+        ),
+    ] = "all"
+    max_line_bytes: Annotated[
+        Size, Meta(ge=1 << 10, le=16 << 20, description="Longest line; what is beyond is cut, marked and counted.")
+    ] = field(default=1 << 20, name="max_line_size")
+    resource: Annotated[
+        dict[str, str],
+        Meta(
+            description="Resource attributes of its records, over those of this host.",
+            examples=[{"service.name": "nginx"}],
+        ),
+    ] = field(default_factory=dict)
+    processors: Annotated[tuple[LogStep, ...], Meta(description="What is done to the records, in this order.")] = ()
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if bool(self.paths) == (self.journal is not None):
+            yield "paths", "or journal: give one of the two"
+        if self.format == "regex" and self.pattern is None:
+            yield "pattern", "is missing; format regex needs a regular expression with named groups"
+        if self.format != "regex" and self.pattern is not None:
+            yield "pattern", "is for format regex"
+        if self.pattern is not None and "(?P<" not in self.pattern:
+            yield "pattern", "has no named group; write (?P<message>.*) for what is to become the body"
+        if not _is_timezone(self.timezone):
+            yield (
+                "timezone",
+                f"is {self.timezone!r}, which this machine does not know; write a name such as Europe/Berlin",
+            )
+        if self.journal is not None and (self.format != "text" or self.multiline is not None):
+            yield "format" if self.format != "text" else "multiline", "is for files; the journal has its own"
+
+
+def _is_timezone(name: str) -> bool:
+    if name == "UTC":
+        return True
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        return False
+    return True
+
+
 class Config(Section, frozen=True, kw_only=True):
     """The configuration of the agent."""
 
@@ -570,12 +874,16 @@ class Config(Section, frozen=True, kw_only=True):
     ] = ()
     otlp_receiver: OtlpReceiver = OtlpReceiver()
     traces: Traces = Traces()
+    logs: Annotated[
+        tuple[LogSource, ...], Meta(description="Log files and journals to read.", extra={"kind": "named"})
+    ] = ()
     export: Annotated[tuple[Export, ...], Meta(description="Where telemetry is sent.", extra={"kind": "named"})] = ()
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         receivers = {"http": self.otlp_receiver.http, "grpc": self.otlp_receiver.grpc}
         yield from _shared_addresses(self.agent.listen, receivers)
         yield from _shared_files(self.export)
+        yield from _shared_metrics(self.logs)
         for each in self.export:
             name = next((name for name, listen in receivers.items() if listen and _leads_to(each.url, listen)), None)
             if name:
@@ -613,6 +921,25 @@ def _shared_files(exports: tuple[Export, ...]) -> Iterator[tuple[str, str]]:
         if each.path in first:
             yield f"export[{each.name}].path", f"is where {first[each.path]} writes; write another file"
         first.setdefault(each.path, each.name)
+
+
+_OWN_METRICS = ("novel_agent_", "node_", "namedprocess_", "traces_span_metrics_", "traces_service_graph_")
+
+
+def _shared_metrics(logs: tuple[LogSource, ...]) -> Iterator[tuple[str, str]]:
+    """Metrics made of logs whose name on /metrics is another's."""
+    first: dict[str, str] = {}
+    for source in logs:
+        for step in source.processors:
+            if step.count is None:
+                continue
+            name = step.count.name.replace(".", "_").lower()
+            key = f"logs[{source.name}].processors"
+            if name.startswith(_OWN_METRICS):
+                yield key, f"count {step.count.name}, which is one of the agent's own names; write another"
+            if name in first:
+                yield key, f"count {step.count.name}, which logs[{first[name]}] counts already; write another name"
+            first.setdefault(name, source.name)
 
 
 def _host_and_port(listen: str) -> tuple[str, int]:

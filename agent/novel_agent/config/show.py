@@ -10,7 +10,7 @@ from novel_agent.config.collectors import registered_options
 from novel_agent.config.convert import OptionsOf, join
 from novel_agent.config.masking import MASK, mask_url
 from novel_agent.config.model import Loaded
-from novel_agent.config.outline import Form, attribute, item_type, options_of, struct_info, unwrap
+from novel_agent.config.outline import Form, attribute, form_of, item_type, options_of, struct_info, unwrap
 from novel_agent.config.schema import Config
 from novel_agent.config.yaml_writer import write_text, write_value
 
@@ -40,6 +40,7 @@ class _Display:
 
     def _entry(self, key: str, form: Form, value: Any, path: str, indent: str) -> Iterator[str]:
         head = f"{indent}{write_text(key)}:"
+        form = form_of(form, value)
         if isinstance(value, msgspec.Struct) and isinstance(form.type, inspect.StructType):
             yield head
             yield from self._struct(form.type, value, path, indent + "  ")

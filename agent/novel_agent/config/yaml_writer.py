@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import inspect
 
-from novel_agent.config.outline import Form, item_type, unwrap
+from novel_agent.config.outline import Form, form_of, item_type, unwrap
 from novel_agent.config.tree import Origin, Scalar
 from novel_agent.config.wording import escaped
 
@@ -39,7 +39,7 @@ def write_value(form: Form, value: Any) -> str:
         pairs = (f"{write_text(key)}: {write_value(values, each)}" for key, each in value.items())
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, list | tuple | set | frozenset):
-        inner = item_type(form.type)
+        inner = item_type(form_of(form, value).type)
         assert inner is not None
         return f"[{', '.join(write_value(unwrap(inner), each) for each in value)}]"
     return form.text.write(value)

@@ -1,7 +1,7 @@
 """Counters and histograms that grow by observation, told apart by label values: bounded, cumulative, forgotten when idle.
 
 They are read two ways: as blocks for `/metrics`, and as points for OTLP. An observation may stand for several (what was
-sampled before it came here); counts are whole numbers when they are read.
+sampled before it came here); counts are whole numbers when they are read. A counter may also add up numbers of any kind.
 """
 
 from bisect import bisect_left
@@ -23,15 +23,18 @@ _OVERFLOW = ("otel.metric.overflow", "otel_metric_overflow")
 _INTEGERS = frozenset({"http.response.status_code"})
 
 Sampled = tuple[int, float, bytes, bytes]
-"""An exemplar before it is one: nanoseconds since the epoch, seconds, trace id, span id."""
+"""An exemplar before it is one: nanoseconds since the epoch, the value (such as seconds), trace id, span id."""
+
+_TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, (0, 8)
 
 
 class Measure(NamedTuple):
-    """What `/metrics` and OTLP call a counter or a histogram."""
+    """What `/metrics` and OTLP call a counter or a histogram. A counter is read as a whole number, or else as it is."""
 
     family: Family
     name: str
     unit: str
+    whole: bool = True
 
 
 class Histogram:
@@ -50,12 +53,13 @@ class Histogram:
 
 
 class Entry:
-    """The numbers of one set of labels, in the order of the measures."""
+    """The numbers of one set of labels, in the order of the measures, and the exemplar that each counter had last."""
 
-    __slots__ = ("counters", "histograms", "seen_at", "start_unix_nano")
+    __slots__ = ("counters", "exemplars", "histograms", "seen_at", "start_unix_nano")
 
     def __init__(self, counters: int, histograms: int, buckets: int, now: float) -> None:
         self.counters: list[Number] = [0] * counters
+        self.exemplars: list[Sampled | None] = [None] * counters
         self.histograms = [Histogram(buckets) for _ in range(histograms)]
         self.start_unix_nano = round(now * 1e9)
         self.seen_at = now
@@ -99,12 +103,16 @@ class Measures:
         found.seen_at = now
         return found
 
-    def observe(self, histogram: Histogram, seconds: float, weight: Number, exemplar: Sampled) -> None:
-        """Add one duration, or as many as it stands for."""
+    def observe(self, histogram: Histogram, seconds: float, weight: Number, exemplar: Sampled | None) -> None:
+        """Add one duration, or as many as it stands for. Without an exemplar the bucket keeps the one it had.
+
+        An exemplar whose ids have not the length of ids is none: OpenMetrics and OTLP know no other, and they come from clients.
+        """
         bucket = bisect_left(self._bounds, seconds)
         histogram.counts[bucket] += weight
         histogram.total += seconds * weight
-        histogram.exemplars[bucket] = exemplar
+        if exemplar is not None and len(exemplar[2]) == _TRACE_ID_BYTES and len(exemplar[3]) in _SPAN_ID_BYTES:
+            histogram.exemplars[bucket] = exemplar
 
     def blocks(self, now: float) -> Iterator[Block]:
         """One block a measure, counters first; nothing where nothing was seen."""
@@ -114,7 +122,12 @@ class Measures:
             return
         for index, measure in enumerate(self._counters):
             shape = self._shapes.get(measure.name, self._changes, partial(self._counter_series, measure))
-            yield Block(shape, [round(entry.counters[index]) for _, entry in entries])
+            exemplars = {number: entry.exemplars[index] for number, (_, entry) in enumerate(entries)}
+            yield BlockWithExemplars.of(
+                shape,
+                [_read_number(entry.counters[index], measure) for _, entry in entries],
+                {number: _shown(sampled) for number, sampled in exemplars.items() if sampled is not None},
+            )
         for index, measure in enumerate(self._histograms):
             shape = self._shapes.get(measure.name, self._changes, partial(self._histogram_series, measure))
             yield _histogram_block(shape, [entry.histograms[index] for _, entry in entries])
@@ -139,7 +152,8 @@ class Measures:
                         attributes=self._attributes(values),
                         start_unix_nano=entry.start_unix_nano,
                         time_unix_nano=time_unix_nano,
-                        value=round(entry.counters[index]),
+                        value=_read_number(entry.counters[index], measure),
+                        exemplars=[_exemplar(each) for each in (entry.exemplars[index],) if each is not None],
                     )
                     for values, entry in entries
                 ],
@@ -239,6 +253,10 @@ def label_value(value: Value) -> str:
     """A value as a label: text, at most 256 characters of it."""
     text = value if isinstance(value, str) else as_text(value)
     return text if len(text) <= _LONGEST_LABEL else text[:_LONGEST_LABEL]
+
+
+def _read_number(number: Number, measure: Measure) -> Number:
+    return round(number) if measure.whole else number
 
 
 def _histogram_block(shape: Shape, histograms: Sequence[Histogram]) -> Block:

@@ -15,6 +15,9 @@ class Pattern(Protocol):
     def fullmatch(self, string: str, /) -> object | None:
         """Something where the whole text matches."""
 
+    def search(self, string: str, /) -> object | None:
+        """Something where it is found anywhere in the text."""
+
     def subn(self, repl: str, string: str, /) -> tuple[str, int]:
         """The text with every match replaced, and how many there were."""
 

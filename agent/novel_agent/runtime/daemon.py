@@ -31,6 +31,7 @@ from novel_agent.runtime.forward import Forwarding
 from novel_agent.runtime.health import assess
 from novel_agent.runtime.lanes import LeftBehind
 from novel_agent.runtime.lifecycle import Signals, keep_watchdog_fed, raise_descriptor_limit, share_one_heap
+from novel_agent.runtime.log_sources import LogSources
 from novel_agent.runtime.logs import set_up
 from novel_agent.runtime.once import OnceResult, run_once, still_hung
 from novel_agent.runtime.overview import Snapshot, overview
@@ -103,6 +104,16 @@ class Daemon:
         self.forwarding = Forwarding(self.destinations, self.left_behind)
         self.delivery = Delivery(self.destinations, lambda: self.forwarding.resource)
         self.receiving: Receiving | None = None
+        self.logs = LogSources(
+            self.supervisor,
+            self.destinations,
+            self.left_behind,
+            self.state.path,
+            self._disk.executor,
+            lambda: self.forwarding.resource,
+            offer=self.destinations.tap.offer,
+            level=lambda: self.budget.level,
+        )
         self._tail: TailSampling | None = None
         self.self_stats = SelfStats()
         self.address = ""
@@ -136,6 +147,7 @@ class Daemon:
         await self._start_front_end()
         self.receiving = Receiving(self.delivery, kept_token(self.state), self.state.path)
         await self.receiving.commit(await self.receiving.prepare(config))
+        await self.logs.configure(config)
         self.supervisor.start("export schedule", self._export)
         self.supervisor.start("budget", self._watch_budget)
         self.supervisor.start("reload", self._serve_reloads)
@@ -162,6 +174,7 @@ class Daemon:
         self._notifier.stopping()
         for name in ("export schedule", "reload", "budget"):
             await self.supervisor.stop(name)
+        await self.logs.stop()
         if self.receiving is not None:
             await self.receiving.stop()
         await self.supervisor.stop(_TAIL)
@@ -241,7 +254,11 @@ class Daemon:
 
     def _shown(self, sample: Sample) -> list[Block]:
         sampled = self._families(sample)
-        return [*sampled, *self._own_blocks(), *_beside(sampled, self.delivery.blocks())]
+        return [*sampled, *self._own_blocks(), *_beside(sampled, self._made_blocks())]
+
+    def _made_blocks(self) -> list[Block]:
+        """Under names that others chose: what was received, and what is measured in logs."""
+        return [*self.delivery.blocks(), *self.logs.measures(time.time())]
 
     def _families(self, sample: Sample) -> list[Block]:
         blocks = self.sampler.families(sample)
@@ -256,6 +273,7 @@ class Daemon:
             *self.budget.blocks(),
             *self.forwarding.blocks(),
             *self.destinations.blocks(),
+            *self.logs.blocks(),
             *(self.receiving.blocks() if self.receiving is not None else ()),
             *(self._front_end.blocks() if self._front_end is not None else ()),
         ]
@@ -265,7 +283,7 @@ class Daemon:
             lambda: self.loaded.config.host.interval_seconds * self.budget.interval_factor,
             lambda: self.sampler,
             self._shown,  # whoever looks first at the overview finds rates
-            self.delivery.measured,
+            lambda now_nanos: [*self.delivery.measured(now_nanos), *self.logs.measured(now_nanos)],
         )
 
     async def _watch_budget(self) -> None:
@@ -356,6 +374,7 @@ class Daemon:
         self._configure_delivery(config)
         await self._judge_traces(config)
         await self.receiving.commit(receivers)
+        await self.logs.configure(config)
         set_up(config.agent.log_level)
         self._isolate.keep_within(config.host.deadline_seconds)
         self.sampler.reconfigure(watched, config.host.deadline_seconds)
@@ -381,7 +400,7 @@ class Daemon:
     def status(self) -> Status:
         """Everything `status` shows."""
         cost, now = read_cost(), time.time()
-        components, destinations = self.components(), self.destinations.status()
+        components, destinations, logs = self.components(), self.destinations.status(), self.logs.status()
         budget = BudgetStatus(
             self.budget.budget.cpu_percent,
             self.budget.budget.memory_bytes,
@@ -398,7 +417,7 @@ class Daemon:
             now=now,
             listen=self.address,
             state_dir=self.state.path,
-            health=assess(now, components, destinations, budget, self.config_status),
+            health=assess(now, components, destinations, budget, self.config_status, logs),
             cpu_seconds=cost.cpu_seconds,
             resident_bytes=cost.resident_bytes,
             open_descriptors=cost.descriptors,
@@ -408,6 +427,7 @@ class Daemon:
             components=components,
             destinations=destinations,
             receivers=self._receivers(),
+            logs=logs,
             renamed=self.delivery.renamed,
             missing=[line for each in self.sampler.watched for line in getattr(each.collector, "missing", ())],
         )

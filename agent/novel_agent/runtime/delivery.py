@@ -23,6 +23,9 @@ from novel_agent.wire.otlp_enrich import Enricher
 
 log = get_logger("receiver")
 
+SOURCE = "otlp"
+"""What was received is called so where inputs are told apart."""
+
 SHOWN_SERIES = Family("novel_agent_received_metrics_series", "Series received over OTLP that /metrics shows.")
 REFUSED_POINTS = Family(
     "novel_agent_received_metrics_refused_points_total", "Points received over OTLP that are forwarded but not shown.",
@@ -99,6 +102,7 @@ class Delivery:
         if batch.signal == "metrics":
             self._show(batch)
         await self._destinations.publish(batch, durable=True)
+        self._destinations.tap.offer(batch, SOURCE)
 
     def _refuse_if_full(self, batch: Batch) -> None:
         if batch.signal == "traces" and self.tail is not None:
@@ -117,6 +121,7 @@ class Delivery:
             await self.tail.put(batch)
         else:
             await self._destinations.publish(batch, durable=True)
+        self._destinations.tap.offer(batch, SOURCE)
 
     def _show(self, batch: Batch) -> None:
         try:

@@ -20,6 +20,7 @@ from novel_agent.model.metric import Block, Family, ShapeMemo
 from novel_agent.runtime.exporting import LINGER_SECONDS, Exporter
 from novel_agent.runtime.status import DestinationStatus
 from novel_agent.runtime.supervise import Supervisor
+from novel_agent.runtime.tap import Tap
 from novel_agent.state.queue import FULL, QueueFull
 from novel_agent.state.spool import Spool
 
@@ -91,7 +92,13 @@ class Destination:
         takes: list[Signal] = [signal for signal in export.signals if signal in TAKES[export.type]]
         concurrency = 1 if output.in_order else export.concurrency
         self.exporter = Exporter(
-            export.name, output, self.spool, signals=takes, concurrency=concurrency, linger_seconds=LINGER_SECONDS
+            export.name,
+            output,
+            self.spool,
+            signals=takes,
+            concurrency=concurrency,
+            is_otlp=takes_otlp(export),
+            linger_seconds=LINGER_SECONDS,
         )
         if before is not None:
             self.exporter.statistics = before.exporter.statistics
@@ -115,6 +122,8 @@ class Destinations:
         self.unclaimed: Counter[Signal] = Counter()
         """Items received of signals that no destination takes."""
         self._shapes = ShapeMemo()
+        self.tap = Tap()
+        """What is published over OTLP is offered here by who publishes it, who knows what input it came through."""
 
     def __iter__(self) -> "itertools.chain[Destination]":
         return itertools.chain(self._here.values())

@@ -18,7 +18,8 @@ class Disk:
 
     def __init__(self, state_directory: str) -> None:
         self._state_directory = state_directory
-        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="spool")
+        self.executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="spool")
+        """For calls that end."""
         self._durability: Durability = "fsync"
         self._made: WeakSet[Spool] = WeakSet()
 
@@ -34,7 +35,7 @@ class Disk:
             Spool(
                 spool_directory(self._state_directory, spool_name(export)),
                 export.spool.size_bytes,
-                executor=self._executor,
+                executor=self.executor,
                 now=time.time,
                 durability=self._durability,
                 when_full=export.spool.when_full,
@@ -47,7 +48,7 @@ class Disk:
             Spool(
                 tail.directory(self._state_directory),
                 tail.CAPACITY_BYTES,
-                executor=self._executor,
+                executor=self.executor,
                 now=time.time,
                 durability=self._durability,
                 when_full="block",
@@ -64,7 +65,7 @@ class Disk:
 
     def close(self) -> None:
         """End the threads; after every spool was closed."""
-        self._executor.shutdown(wait=False)
+        self.executor.shutdown(wait=False)
 
 
 def spool_name(export: Export) -> str:

@@ -9,9 +9,6 @@ import shlex
 import socket
 import stat
 from collections.abc import Iterator
-from typing import Literal
-
-import msgspec
 
 from novel_agent import registry
 from novel_agent.config.masking import mask_url
@@ -20,28 +17,22 @@ from novel_agent.errors import AgentError, OutputRejected, OutputUnavailable, St
 from novel_agent.model.batch import Batch
 from novel_agent.runtime.build import make_isolation, make_sampler
 from novel_agent.runtime.disk import spool_name
+from novel_agent.runtime.doctor_logs import examine_logs
+from novel_agent.runtime.finding import Finding
 from novel_agent.runtime.lanes import LeftBehind
 from novel_agent.runtime.supervise import Component
-from novel_agent.state.directory import holder
+from novel_agent.state.directory import distrust, holder
 from novel_agent.state.spool_report import destinations, waiting_bytes
 
 _FEWEST_DESCRIPTORS = 4096
 _DROP_IN = "systemctl edit novel-engine-agent, and under [Service]:"
 
 
-class Finding(msgspec.Struct):
-    """One thing looked at. `fix` is what to type or change; '' where nothing needs to."""
-
-    what: str
-    verdict: Literal["ok", "note", "problem"]
-    says: str
-    fix: str = ""
-
-
 async def examine(config: Config) -> list[Finding]:
     """Look at everything; takes as long as the slowest destination's timeout."""
     findings = [_state(config), *_spools(config), *_addresses(config), *_kernel(config), *_limits()]
     findings += await _inputs(config)
+    findings += examine_logs(config)
     findings += await asyncio.gather(*(_destination(export) for export in config.export))
     return findings
 
@@ -56,6 +47,9 @@ def _state(config: Config) -> Finding:
             return _bad_state(path, f"{path} is not a directory")
         if not _may(path, os.R_OK | os.W_OK | os.X_OK):
             return _bad_state(path, f"{path} is not this user's to write")
+        found = distrust(path, status, os.geteuid() or status.st_uid)  # root looks at what a service runs with
+        if found is not None and found.is_refused:
+            return Finding("state directory", "problem", f"{path} {found.says}", found.fix)
         lock = os.path.join(path, "lock")
         if os.path.exists(lock) and not _may(lock, os.R_OK | os.W_OK):
             return _bad_state(path, f"{lock} is not this user's to write", lock)

@@ -103,14 +103,18 @@ class Forwarding:
         sample = await sampler.sample(min(SHARED_SECONDS, interval_seconds / 2))
         shown, now_nanos = seen(sample), int(sample.at * _NANOS)
         wants = [each for each in self.destinations if "metrics" in each.exporter.signals]
-        if any(each.takes_otlp for each in wants):
+        if any(each.takes_otlp for each in wants) or self.destinations.tap.wants("metrics"):
             blocks = sampler.telemetry(sample)
-            await self.destinations.publish(encode_metrics(self._resource, blocks, now_nanos, self._starts))
+            await self._publish(encode_metrics(self._resource, blocks, now_nanos, self._starts), "host")
             for batch in further(now_nanos):
-                await self.destinations.publish(batch)
+                await self._publish(batch, "traces")
         if any(not each.takes_otlp for each in wants):
             await self.destinations.publish(self._as_remote_write(shown, now_nanos), otlp=False)
         return sample
+
+    async def _publish(self, batch: Batch, source: str) -> None:
+        await self.destinations.publish(batch)
+        self.destinations.tap.offer(batch, source)
 
     def _as_remote_write(self, shown: Sequence[Block], now_nanos: int) -> Batch:
         if self._remote_write is None:

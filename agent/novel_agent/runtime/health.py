@@ -2,7 +2,14 @@
 
 from collections.abc import Sequence
 
-from novel_agent.runtime.status import BudgetStatus, ConfigStatus, DestinationStatus, Health, HealthCheck
+from novel_agent.runtime.status import (
+    BudgetStatus,
+    ConfigStatus,
+    DestinationStatus,
+    Health,
+    HealthCheck,
+    LogSourceStatus,
+)
 from novel_agent.runtime.supervise import Component
 
 _ORDER = ("healthy", "degraded", "unhealthy")
@@ -20,11 +27,13 @@ def assess(
     destinations: Sequence[DestinationStatus],
     budget: BudgetStatus,
     config: ConfigStatus,
+    logs: Sequence[LogSourceStatus] = (),
 ) -> Health:
     """Every check and the worst of them."""
     checks = [
         _inputs(now, [component for component in components if component.kind != "task"]),
         _tasks(now, [component for component in components if component.kind == "task"]),
+        *(_log_source(now, source) for source in logs),
         *(_destination(now, destination) for destination in destinations),
         _budget(now, budget),
         _config(now, config),
@@ -48,6 +57,18 @@ def _tasks(now: float, tasks: Sequence[Component]) -> HealthCheck:
         return HealthCheck("tasks", "degraded", f"restarting: {_some(bad)}", now)
     running = sum(each.state == "up" for each in tasks)
     return HealthCheck("tasks", "healthy", f"{running} running", now)
+
+
+def _log_source(now: float, source: LogSourceStatus) -> HealthCheck:
+    name = f"logs:{source.name}"
+    unreadable = [f"{each.path}: {each.reason}" for each in source.files if each.reason]
+    if source.state == "hung":
+        return HealthCheck(name, "degraded", source.reason, now)
+    if unreadable:
+        return HealthCheck(name, "degraded", f"cannot be read: {_some(unreadable)}", now)
+    if source.reason:
+        return HealthCheck(name, "degraded", source.reason, now)
+    return HealthCheck(name, "healthy", source.state, now)
 
 
 def _destination(now: float, destination: DestinationStatus) -> HealthCheck:

@@ -74,6 +74,54 @@ class ReceiverStatus(msgspec.Struct):
     """On the wire."""
 
 
+class LogFileStatus(msgspec.Struct):
+    """One log file; counted since start, offsets in bytes."""
+
+    path: str
+    identity: str
+    """Device, inode and what its records are named by."""
+    state: str
+    """`reading`, `quiet`, `rotated`, `gone`, or `unreadable`."""
+    size_bytes: int
+    read_offset: int
+    committed_offset: int
+    """Everything before it is safe; reading resumes here after a crash."""
+    lag_bytes: int
+    lag_seconds: float
+    """How long the end of the file has not been reached."""
+    records: int
+    records_per_second: float
+    errors: int
+    """Lines that are not valid in the configured format."""
+    reason: str
+    """Why it cannot be read; empty where it can."""
+
+
+class LogSourceStatus(msgspec.Struct):
+    """One source of logs; counted since start."""
+
+    name: str
+    kind: str
+    """`files` or `journal`."""
+    state: str
+    """`reading`, `idle`, `waiting` or `hung`."""
+    reason: str
+    records: int
+    records_per_second: float
+    read_bytes: int
+    errors: dict[str, int]
+    """Lines that are not valid in the configured format, by reason."""
+    dropped: dict[str, int]
+    """Records that a step left out, by step."""
+    replaced_characters: int
+    truncated: int
+    lag_bytes: int
+    lag_seconds: float
+    position: str
+    """Of a journal, its cursor."""
+    files: list[LogFileStatus]
+
+
 class BudgetStatus(msgspec.Struct):
     """The soft budget and how much of it is used."""
 
@@ -117,6 +165,7 @@ class Status(msgspec.Struct):
     components: list[Component]
     destinations: list[DestinationStatus]
     receivers: list[ReceiverStatus]
+    logs: list[LogSourceStatus]
     renamed: dict[str, str]
     """Families received over OTLP that /metrics shows under another name, because theirs was taken."""
     missing: list[str]

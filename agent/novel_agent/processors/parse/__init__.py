@@ -1,0 +1,1 @@
+"""Lines of files to log records: formats, what belongs together, and OTLP bytes."""
