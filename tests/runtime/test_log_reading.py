@@ -51,7 +51,8 @@ class Sink:
         self.opens = True
         self.refuses = False
 
-    async def __call__(self, records, items):
+    async def __call__(self, parts, items):
+        records = b"".join(parts)
         if self.refuses:
             raise QueueFull("the spool of central is full")
         if not self.opens:
@@ -118,7 +119,7 @@ async def test_a_piece_without_records_waits_its_turn_to_be_committed(started):
 
 
 async def test_a_full_spool_holds_up_reading_and_loses_nothing(started):
-    line = b"x" * (IN_FLIGHT_BYTES // 2)
+    line = b"x" * (IN_FLIGHT_BYTES // 2)  # two fit
     reader, sink = Lines([line] * 6), Sink()
     sink.refuses = True
     reading = started(reader, sink)

@@ -24,9 +24,9 @@ from novel_agent.state.queue import QueueFull
 
 log = get_logger("logs")
 
-TURN_BYTES = 1 << 20
-FLIGHT_BYTES = 512 << 10
-IN_FLIGHT_BYTES = 4 << 20
+TURN_BYTES = 512 << 10
+FLIGHT_BYTES = 256 << 10
+IN_FLIGHT_BYTES = 1 << 20
 REST_SECONDS = 0.2
 TURN_DEADLINE_SECONDS = 30.0
 _REFUSED_SECONDS = (0.1, 2.0)
@@ -149,7 +149,7 @@ class Reading(Generic[Piece, Mark]):
     `make_reader` makes one that begins where everything before is committed: where `run` ended by a fault, what was read and
     not committed is read again.
 
-    `publish` returns when a batch of records is safe and raises QueueFull while it cannot be taken. `wanted` says whether
+    `publish` returns when records, in parts, are safe and raises QueueFull while it cannot be taken. `wanted` says whether
     anybody takes records; where nobody does nothing is read, until `wake`. `pause_factor` is how long to pause after a turn
     that is far behind, as a multiple of what the turn took: the agent's budget.
     """
@@ -158,7 +158,7 @@ class Reading(Generic[Piece, Mark]):
         self,
         name: str,
         make_reader: Callable[[], Reader[Piece, Mark]],
-        publish: Callable[[bytes, int], Awaitable[None]],
+        publish: Callable[[Sequence[bytes], int], Awaitable[None]],
         *,
         left_behind: LeftBehind,
         tally: Tally,
@@ -282,13 +282,12 @@ class Reading(Generic[Piece, Mark]):
         task.add_done_callback(self._tasks.discard)
 
     async def _make_safe(self, flight: Flight[Mark]) -> None:
-        records, wait_seconds = b"".join(flight.parts), _REFUSED_SECONDS[0]
-        flight.parts.clear()
+        wait_seconds = _REFUSED_SECONDS[0]
         refused = False
         try:
             while True:
                 try:
-                    await self._publish(records, flight.items)
+                    await self._publish(flight.parts, flight.items)
                     break
                 except QueueFull as full:
                     if not refused:
@@ -299,6 +298,7 @@ class Reading(Generic[Piece, Mark]):
                     wait_seconds = min(wait_seconds * 2, _REFUSED_SECONDS[1])
         finally:
             self._refused -= refused
+        flight.parts.clear()
         self._in_flight_bytes -= flight.size_bytes
         self.tally.records += flight.items
         self._land(flight)

@@ -24,7 +24,7 @@ from novel_agent.runtime.status import LogSourceStatus
 from novel_agent.runtime.supervise import Supervisor
 from novel_agent.state.checkpoints import Checkpoints, SourcePositions
 from novel_agent.wire.otlp import encode_resource
-from novel_agent.wire.protobuf import length_delimited, text
+from novel_agent.wire.protobuf import length_delimited, text, varint
 
 log = get_logger("logs")
 
@@ -151,8 +151,8 @@ class LogSources:
         steps = _steps_of(source, self._steps_before.get(source.name))
         resource = _ResourceOf(source, self._resource, lambda: self._configured)
 
-        async def publish(records: bytes, items: int) -> None:
-            payload = length_delimited(1, resource(), length_delimited(2, _SCOPE, records))
+        async def publish(records: Sequence[bytes], items: int) -> None:
+            payload = _payload(resource(), records)
             batch = Batch("logs", payload, items)
             self._destinations.refuse_if_full("logs", len(payload))
             await self._destinations.publish(batch, durable=True)
@@ -279,6 +279,13 @@ class LogSources:
         keys = tuple(counts)
         shape = self._shapes.get(family.name, keys, lambda: [family.series(*labels) for labels in keys])
         return Block(shape, list(counts.values()))
+
+
+def _payload(resource: bytes, records: Sequence[bytes]) -> bytes:
+    """One ResourceLogs of one ScopeLogs, in one copy."""
+    size = len(_SCOPE) + sum(map(len, records))
+    scope = b"\x12" + varint(size)
+    return b"".join([b"\x0a", varint(len(resource) + len(scope) + size), resource, scope, _SCOPE, *records])
 
 
 class _ResourceOf:

@@ -19,7 +19,7 @@ from novel_agent.inputs.logs.sources import Bytes, CompressedFile, PlainFile, da
 from novel_agent.model.lines import Chunk, LogFile, TextEncoding
 from novel_agent.state.checkpoints import FilePosition
 
-TURN_BYTES = 256 << 10
+TURN_BYTES = 64 << 10
 BUFFER_BYTES = TURN_BYTES + BEFORE_BYTES
 _APPROACH_BYTES = 4 << 20
 

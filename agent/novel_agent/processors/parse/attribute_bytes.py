@@ -124,13 +124,29 @@ class Before(Table):
         return made
 
 
+class _Integers(Table):
+    """Whole attributes of integers."""
+
+    __slots__ = ("_writer",)
+
+    def __init__(self, writer: "AttributeWriter", room: Room) -> None:
+        self._writer = writer
+        super().__init__(room)
+
+    def __missing__(self, number: int) -> bytes:
+        made = self._writer.value(number)
+        self.put(number, made, len(made))
+        return made
+
+
 class AttributeWriter:
     """Writes the attribute of one key, or at a `depth` above 0 the entry of an object.
 
-    `before_text` and `before_object` are what stands before a text and before the entries of an object.
+    `before_text` and `before_object` are what stands before a text and before the entries of an object; `integers` are whole,
+    and are asked for integers alone: a dict takes True for 1.
     """
 
-    __slots__ = ("_depth", "_key", "_nested", "_numbers", "_start", "before_double", "before_object", "before_text")
+    __slots__ = ("_depth", "_key", "_nested", "_start", "before_double", "before_object", "before_text", "integers")
 
     def __init__(self, key: str, room: Room, depth: int = 0) -> None:
         self._depth = depth
@@ -139,7 +155,7 @@ class AttributeWriter:
         self.before_text = Before(self._key, self._start, _STRING, room)
         self.before_object = Before(self._key, self._start, _OBJECT, room)
         self.before_double = self._start + varint(len(self._key) + 11) + self._key + b"\x12\x09\x21"
-        self._numbers = Table(room)
+        self.integers = _Integers(self, room)
         self._nested = Table(room)
 
     def any(self, value: Any) -> bytes:
@@ -153,11 +169,7 @@ class AttributeWriter:
         if kind is float:
             return self.before_double + pack_double(value)
         if kind is int:
-            found = self._numbers.get(value)
-            if found is None:
-                found = self.value(value)
-                self._numbers.put(value, found, len(found))
-            return found
+            return self.integers[value]  # type: ignore[no-any-return]
         return self.value(value)
 
     def raw(self, raw: Any) -> bytes:

@@ -156,7 +156,7 @@ class LineEncoder:
         places = list(lengths)
         if len(str(places[0])) == len(str(places[-1])):
             pattern = self._pattern(start, len(str(places[0])))
-            return [pattern % place for place in places]
+            return list(map(pattern.__mod__, places))
         return [self._pattern(start, len(str(place))) % place for place in places]
 
     def _pattern(self, start: bytes, digits: int) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from novel_agent.config.schema import LogKeys
-from novel_agent.processors.parse.attribute_bytes import BEFORE_BODY, BEFORE_RECORD
+from novel_agent.processors.parse.attribute_bytes import BEFORE_BODY, BEFORE_RECORD, pack_fixed64
 from novel_agent.processors.parse.json_bytes import head_bytes, ids_bytes
 from novel_agent.processors.parse.json_record import JsonRecordParser
 from novel_agent.processors.parse.shape import MISFITS, Severity, Time, read_id
@@ -83,16 +83,35 @@ class EnvelopeLines:
 
 
 def _function(time: Time, severity: Severity, parts: Sequence[Sequence[str]]) -> Callable[..., int]:
-    """Rows to records. A part may stand under several keys: the first that is not null is tried, as in the plain way."""
-    times, severities, traces, spans = (["r." + field for field in part] for part in parts)
+    """Rows to records. A part may stand under several keys: the first that is not null is tried, as in the plain way.
 
+    What is usual, under the first of its keys, is written in place; anything else by a call.
+    """
+    times, severities, traces, spans = (["r." + field for field in part] for part in parts)
+    space: dict[str, Any] = {
+        "time": time, "levels": severity, "trace": partial(read_id, b"\x4a\x10", 32),
+        "span": partial(read_id, b"\x52\x08", 16), "no_trace": bytes(16), "no_span": bytes(8), "fromhex": bytes.fromhex,
+        "fixed64": pack_fixed64, "before_body": BEFORE_BODY, "before_record": BEFORE_RECORD, "misfits": MISFITS,
+    }  # fmt: skip
+    names = ", ".join(f"{name}={name}" for name in space)
     source = [
-        "def encode(rows, lines, endings, otherwise, add):",
+        f"def encode(rows, lines, endings, otherwise, add, *, {names}):",
         " missed = number = 0",
+        " length, start, zone, second = time.known",
         " for r, line, ending in zip(rows, lines, endings):",
         "  try:",
-        f"   record = b''.join((time({_first_of(times)}), severity({_first_of(severities)}), before_body[len(line)], line,",
-        f"     trace({_first_of(traces)}), span({_first_of(spans)}), ending))",
+        f"   at = {times[0]}",
+        "   if at.__class__ is str and len(at) == length and at[:20] == start and at[26:] == zone and at.isascii() \\",
+        "     and at[20:26].isdigit():",
+        "    at = b'\\x09' + fixed64(second + int(at[20:26]) * 1000)",
+        "   else:",
+        f"    at = time({_first_of(times)})",
+        "    length, start, zone, second = time.known",
+        f"   level = {severities[0]}",
+        f"   level = levels[level] if level.__class__ is str else levels.any({_first_of(severities)})",
+        *_id("trace", "b'\\x4a\\x10'", 32, traces),
+        *_id("span", "b'\\x52\\x08'", 16, spans),
+        "   record = b''.join((at, level, before_body[len(line)], line, trace_id, span_id, ending))",
         "  except misfits:",
         "   missed += 1",
         "   record = otherwise(number)",
@@ -101,13 +120,20 @@ def _function(time: Time, severity: Severity, parts: Sequence[Sequence[str]]) ->
         "  number += 1",
         " return missed",
     ]
-    space: dict[str, Any] = {
-        "time": time, "severity": severity.any, "trace": lambda text: read_id(b"\x4a\x10", 32, text),
-        "span": lambda text: read_id(b"\x52\x08", 16, text), "before_body": BEFORE_BODY,
-        "before_record": BEFORE_RECORD, "misfits": MISFITS,
-    }  # fmt: skip
     exec("\n".join(source), space)  # noqa: S102 - made of numbers only
     return space["encode"]  # type: ignore[no-any-return]
+
+
+def _id(name: str, before: str, digits: int, fields: Sequence[str]) -> list[str]:
+    return [
+        f"   {name}_id = {fields[0]}",
+        f"   if {name}_id.__class__ is str and len({name}_id) == {digits}:",
+        f"    {name}_id = fromhex({name}_id)",
+        f"    if len({name}_id) != {digits // 2} or {name}_id == no_{name}: raise ValueError",
+        f"    {name}_id = {before} + {name}_id",
+        "   else:",
+        f"    {name}_id = {name}({_first_of(fields)})",
+    ]
 
 
 def _instead(otherwise: Callable[[int], bytes], number: int, _: int) -> bytes:

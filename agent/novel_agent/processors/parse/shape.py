@@ -15,7 +15,14 @@ import msgspec
 from msgspec import Raw
 
 from novel_agent.config.schema import LogKeys
-from novel_agent.processors.parse.attribute_bytes import BEFORE_BODY, BEFORE_RECORD, AttributeWriter, Room, pack_fixed64
+from novel_agent.processors.parse.attribute_bytes import (
+    BEFORE_BODY,
+    BEFORE_RECORD,
+    AttributeWriter,
+    Room,
+    pack_double,
+    pack_fixed64,
+)
 from novel_agent.processors.parse.json_bytes import severity_bytes
 from novel_agent.processors.parse.json_record import id_of, time_of
 from novel_agent.processors.parse.record import OWN_ATTRIBUTES
@@ -40,12 +47,14 @@ Encode = Callable[[Sequence[Any], Sequence[bytes], Callable[[int], bytes], Calla
 class Kind:
     """What a key has held so far."""
 
-    __slots__ = ("_is_scalar", "entries", "is_raw", "is_text")
+    __slots__ = ("_is_scalar", "entries", "is_raw", "is_text", "usual")
 
     def __init__(self, *, is_text: bool) -> None:
         self._is_scalar = False
         self.is_text = is_text
-        """Always there, and always a text."""
+        """Always there, and always a text that is not empty."""
+        self.usual: type = type(None)
+        """The type it had last."""
         self.entries: dict[str, Kind] | None = None
         """Of what is an object, or null, with keys that can be a shape."""
         self.is_raw = False
@@ -54,7 +63,8 @@ class Kind:
     def see(self, value: Any, depth: int) -> None:
         """One more value."""
         is_object = type(value) is dict
-        if type(value) is not str:
+        self.usual = type(value)
+        if type(value) is not str or not value:
             self.is_text = False
         if value is None or self.is_raw:
             return
@@ -127,7 +137,8 @@ class _Source:
         self._space: dict[str, Any] = {
             "before_body": BEFORE_BODY, "before_record": BEFORE_RECORD, "misfits": MISFITS, "time": Time(read_time),
             "severity": Severity(), "trace": partial(read_id, b"\x4a\x10", 32),
-            "span": partial(read_id, b"\x52\x08", 16), "must_be_text": _must_be_text,
+            "span": partial(read_id, b"\x52\x08", 16), "must_be_text": _must_be_text, "fromhex": bytes.fromhex,
+            "fixed64": pack_fixed64, "double": pack_double,
         }  # fmt: skip
         self._steps: list[str] = []
         self._taken: set[str] = set()
@@ -137,7 +148,7 @@ class _Source:
         parts = []
         keys = self._keys
         if time := self._part(keys.time):
-            parts.append(f"time({self._value(time)})")
+            parts += self._time(time)
         if severity := self._part(keys.severity):
             value = self._value(severity)
             parts.append(f"severity[{value}]" if self._kinds[severity].is_text else f"severity.any({value})")
@@ -147,13 +158,15 @@ class _Source:
         self._steps.append(f"body = {self._value(body)}.encode()")
         parts += ["before_body[len(body)]", "body"]
         if trace := self._part(keys.trace_id):
-            parts.append(f"trace({self._value(trace)})")
+            parts += self._id(trace, "trace", 32)
         if span := self._part(keys.span_id):
-            parts.append(f"span({self._value(span)})")
+            parts += self._id(span, "span", 16)
         parts += self._entries(self._kinds, "r", "", 0)
+        names = ", ".join(f"{name}={name}" for name in self._space)
         source = [
-            "def encode(rows, endings, otherwise, add):",
+            f"def encode(rows, endings, otherwise, add, *, {names}):",
             " missed = number = 0",
+            " length, start, zone, second = time.known",
             " for r, ending in zip(rows, endings):",
             "  try:",
             *(f"   {step}" for step in self._steps),
@@ -168,6 +181,32 @@ class _Source:
         ]
         exec("\n".join(source), self._space)  # noqa: S102 - made of numbers only
         return self._space["encode"]  # type: ignore[no-any-return]
+
+    def _time(self, key: str) -> list[str]:
+        """A text to nanoseconds, in place where only its microseconds are others than those of the one before."""
+        if not self._kinds[key].is_text:
+            return [f"time({self._value(key)})"]
+        self._steps += [
+            f"at = {self._value(key)}",
+            "if len(at) == length and at[:20] == start and at[26:] == zone and at.isascii() and at[20:26].isdigit():",
+            " at = second + int(at[20:26]) * 1000",
+            "else:",
+            " at = time.read(at)",
+            " length, start, zone, second = time.known",
+        ]
+        return ["b'\\x09'", "fixed64(at)"]
+
+    def _id(self, key: str, name: str, digits: int) -> list[str]:
+        value = self._value(key)
+        if not self._kinds[key].is_text:
+            return [f"{name}({value})"]
+        self._space[f"no_{name}"] = bytes(digits // 2)
+        before = "b'\\x4a\\x10'" if name == "trace" else "b'\\x52\\x08'"
+        self._steps += [
+            f"{name}_id = fromhex({value})",
+            f"if len({value}) != {digits} or len({name}_id) != {digits // 2} or {name}_id == no_{name}: raise ValueError",
+        ]
+        return [before, f"{name}_id"]
 
     def _value(self, key: str) -> str:
         return f"r.f{list(self._kinds).index(key)}"
@@ -204,9 +243,27 @@ class _Source:
                 self._steps.append(f"{indent}{name} = {value}.encode()")
                 parts += [f"w{name}[len({name})]", name]
             else:
-                self._space[f"w{name}"] = writer.any
-                parts.append(f"w{name}({value})")
+                parts.append(self._scalar(kind, writer, value, name, indent))
         return parts
+
+    def _scalar(self, kind: Kind, writer: AttributeWriter, value: str, name: str, indent: str) -> str:
+        """Whatever it is; what it usually is without a call."""
+        self._space[f"w{name}"] = writer.any
+        usual = {
+            float: ("float", f"d{name} + double({name})"),
+            int: ("int", f"i{name}[{name}]"),
+        }.get(kind.usual)
+        self._steps.append(f"{indent}{name} = {value}")
+        if usual is None:
+            self._steps.append(f"{indent}{name} = b'' if {name} is None else w{name}({name})")
+            return name
+        if kind.usual is float:
+            self._space[f"d{name}"] = writer.before_double
+        else:
+            self._space[f"i{name}"] = writer.integers
+        of, written = usual
+        self._steps.append(f"{indent}{name} = {written} if {name}.__class__ is {of} else w{name}({name})")
+        return name
 
     def _object(self, entries: dict[str, Kind], value: str, name: str, indent: str, depth: int) -> None:
         self._steps += [f"{indent}o{name} = {value}", f"{indent}if o{name} is None:", f"{indent} {name} = b''"]
@@ -238,27 +295,29 @@ class Time:
     def __init__(self, read_time: ReadTime) -> None:
         self._read_time = read_time
         self._remembers = not isinstance(read_time, Formatted)
-        self._second = ""
-        self._zone = ""
-        self._nanoseconds = 0
+        self.known = (-1, "", "", 0)
+        """Of the last text with microseconds: its length, what stands before and behind them, and the second's nanoseconds."""
 
     def __call__(self, value: Any) -> bytes:
-        if type(value) is str:
-            fraction = value[20:26]
-            is_micro = value[19:20] == "." and len(fraction) == 6 and fraction.isdigit() and fraction.isascii()
-            if is_micro and value[:19] == self._second and value[26:] == self._zone:
-                return b"\x09" + pack_fixed64(self._nanoseconds + int(fraction) * 1000)
+        return b"" if value is None else b"\x09" + pack_fixed64(self.read(value))
+
+    def read(self, value: Any) -> int:
+        """Nanoseconds since the epoch. ValueError where it is none: it stays an attribute."""
+        if type(value) is not str:
             nanoseconds = time_of(value, self._read_time)
-            if is_micro and nanoseconds and self._remembers and value[10] in "Tt " and not value[26:27].isdigit():
-                self._second, self._zone = value[:19], value[26:]
-                self._nanoseconds = nanoseconds - int(fraction) * 1000
-        elif value is None:
-            return b""
         else:
+            length, start, zone, second = self.known
+            micros = value[20:26]
+            is_micro = len(micros) == 6 and value.isascii() and micros.isdigit()
+            if is_micro and len(value) == length and value[:20] == start and value[26:] == zone:
+                return second + int(micros) * 1000
             nanoseconds = time_of(value, self._read_time)
+            is_iso = self._remembers and value[19:20] == "." and value[10:11] in ("T", "t", " ")
+            if nanoseconds and is_micro and is_iso and not value[26:27].isdigit():
+                self.known = (len(value), value[:20], value[26:], nanoseconds - int(micros) * 1000)
         if not nanoseconds:
-            raise ValueError  # it stays an attribute
-        return b"\x09" + pack_fixed64(nanoseconds)
+            raise ValueError
+        return nanoseconds
 
 
 class Severity(dict[str, bytes]):
