@@ -32,7 +32,7 @@ class Lines:
         line, mark = piece
         return Parsed(line, 1 if line else 0, [mark])
 
-    def flush(self, now, *, force):
+    def flush(self, now):
         return ()
 
     def flush_in(self, now):

@@ -36,7 +36,7 @@ _Key = tuple[int, int, str]
 class _File:
     """What belongs to one content of a file."""
 
-    __slots__ = ("counts", "encoder", "errors", "file", "joiner", "last_end", "position", "tally")
+    __slots__ = ("counts", "encoder", "errors", "file", "joiner", "last_end", "position", "tally", "turn")
 
     def __init__(
         self, position: Content, file: LogFile, encoder: LineEncoder, counts: Counts, joiner: Joiner | None
@@ -47,6 +47,7 @@ class _File:
         self.counts = counts
         self.joiner = joiner
         self.last_end = 0
+        self.turn = 0
         self.errors = 0
         self.tally = Tally()
 
@@ -79,6 +80,8 @@ class FileReader:
         self._write = RecordWriter()
         self._json = self._ways() if source.format == "json" and steps is None and source.multiline is None else None
         self._files: dict[Content, _File] = {}
+        self._turns = 0
+        self._turn_began = float("-inf")
         self._positions: SourcePositions | None = None
         self._positions_at = float("-inf")
         self._behind_since: dict[_Key, float] = {}
@@ -98,6 +101,7 @@ class FileReader:
         for position, end in marks:
             self._tail.done(position, end)
         steady = self._steady()
+        self._turns, self._turn_began = self._turns + 1, steady
         reads = self._tail.poll(steady, most_bytes) if most_bytes else []
         for notice in self._tail.notices():
             log.info(notice.event, source=self._source.name, **notice.values)
@@ -117,7 +121,7 @@ class FileReader:
         here = self._of(piece.position, piece.file)
         chunk = piece.chunk
         self._tally.read_bytes += len(chunk.data)
-        here.last_end = chunk.end
+        here.last_end, here.turn = chunk.end, self._turns
         observed = int(now * _NANOS)
         if self._steps is None and here.joiner is None:
             encoded = here.encoder.encode(chunk, observed)
@@ -158,13 +162,15 @@ class FileReader:
             counts.clear()
         return Parsed(records, items, [(here.position, end)])
 
-    def flush(self, now: float, *, force: bool) -> Iterable[Parsed[Mark]]:
-        steady = self._steady()
+    def flush(self, now: float) -> Iterable[Parsed[Mark]]:
+        """However long parsing, sending or finding a rotated file took: what goes on in it is read before it is given up."""
         for here in list(self._files.values()):
-            if here.joiner is not None and (force or here.joiner.due(steady)):
-                lines = [Line(*each) for each in here.joiner.flush(steady, force=force)]
-                if lines:
-                    yield self._worked_on(here, lines, int(now * _NANOS), now)
+            joiner = here.joiner
+            if joiner is None or here.turn == self._turns or not joiner.due(self._turn_began):
+                continue
+            if not self._tail.may_go_on(here.position):
+                lines = [Line(*each) for each in joiner.flush(self._turn_began)]
+                yield self._worked_on(here, lines, int(now * _NANOS), now)
 
     def flush_in(self, now: float) -> float | None:
         joiners = (here.joiner for here in self._files.values() if here.joiner is not None)

@@ -78,7 +78,7 @@ class JournalReader:
         self._tally.read_bytes += len(encoded)
         return Parsed(encoded, len(records), cursors[-1:])
 
-    def flush(self, now: float, *, force: bool) -> Iterable[Parsed[str]]:
+    def flush(self, now: float) -> Iterable[Parsed[str]]:
         return ()
 
     def flush_in(self, now: float) -> float | None:

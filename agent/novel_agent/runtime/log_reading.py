@@ -78,8 +78,8 @@ class Reader(Protocol[Piece, Mark]):
     def parse(self, piece: Piece, now: float) -> Parsed[Mark]:
         """The records of a piece; never raises for what is in it."""
 
-    def flush(self, now: float, *, force: bool) -> Iterable[Parsed[Mark]]:
-        """What was held back and is due; with `force`, all that was."""
+    def flush(self, now: float) -> Iterable[Parsed[Mark]]:
+        """What was held back, was due before the last turn began, and was not gone on with in it; nothing is left to read."""
 
     def flush_in(self, now: float) -> float | None:
         """Seconds until something held back is due; None where nothing is."""
@@ -256,8 +256,9 @@ class Reading(Generic[Piece, Mark]):
             flight.add(reader.parse(piece, self._now()))
             flight = await self._full(flight)
             await asyncio.sleep(0)
-        for parsed in reader.flush(self._now(), force=False):
-            flight.add(parsed)
+        if turn.wait_seconds > 0:
+            for parsed in reader.flush(self._now()):
+                flight.add(parsed)
         if flight.marks or flight.items:
             await self._send(flight)
 

@@ -131,6 +131,11 @@ class LogTail:
             position.done(end)
             self.changed = True
 
+    def may_go_on(self, position: Content) -> bool:
+        """Whether more of this content may be read soon without anybody writing it: it has its turn yet, or is looked for."""
+        closing = self._files.closing
+        return position.queued or position.blocked or position in closing or position in self._lost
+
     def positions(self, unix_seconds: float) -> SourcePositions:
         """What the checkpoint is to hold now. Clears `changed`."""
         self.changed = False
