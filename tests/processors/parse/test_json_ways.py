@@ -46,17 +46,13 @@ class Encoders:
 class Nothing:
     """Takes no line the fast way."""
 
-    def encode(self, data, lines, endings, otherwise, add):
-        from novel_agent.processors.parse.attribute_bytes import BEFORE_RECORD
-
+    def encode(self, block, otherwise, out):
         blank = 0
-        for number, line in enumerate(lines):
+        for number, line in enumerate(block.lines):
             if not line or line.isspace():
                 blank += 1
-                continue
-            record = otherwise(number)
-            add(BEFORE_RECORD[len(record)])
-            add(record)
+            else:
+                out.append(otherwise(number))
         return blank, 0
 
 

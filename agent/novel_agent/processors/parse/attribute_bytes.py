@@ -25,6 +25,11 @@ _ENTRY = tag(1, 2)
 _STRING, _OBJECT = b"\x0a", b"\x32"
 _INT64 = 1 << 63
 _MOST_LENGTHS = 2048
+_MOST_NUMBERS = 256
+_MOST_ONCE = 512
+_ONE_BYTE_LENGTHS = 128 - 6
+"""A key and a text shorter than this together: each length that is written is below 128."""
+_DEEPEST_LOOKED_UP = 4
 
 pack_double = struct.Struct("<d").pack
 pack_fixed64 = struct.Struct("<Q").pack
@@ -124,29 +129,16 @@ class Before(Table):
         return made
 
 
-class _Integers(Table):
-    """Whole attributes of integers."""
-
-    __slots__ = ("_writer",)
-
-    def __init__(self, writer: "AttributeWriter", room: Room) -> None:
-        self._writer = writer
-        super().__init__(room)
-
-    def __missing__(self, number: int) -> bytes:
-        made = self._writer.value(number)
-        self.put(number, made, len(made))
-        return made
-
-
 class AttributeWriter:
     """Writes the attribute of one key, or at a `depth` above 0 the entry of an object.
 
-    `before_text` and `before_object` are what stands before a text and before the entries of an object; `integers` are whole,
-    and are asked for integers alone: a dict takes True for 1.
+    `before_text` and `before_object` are what stands before a text and before the entries of an object.
     """
 
-    __slots__ = ("_depth", "_key", "_nested", "_start", "before_double", "before_object", "before_text", "integers")
+    __slots__ = (
+        "_before_integer", "_depth", "_entries", "_flags", "_key", "_nested", "_numbers", "_room", "_start",
+        "before_double", "before_object", "before_text",
+    )  # fmt: skip
 
     def __init__(self, key: str, room: Room, depth: int = 0) -> None:
         self._depth = depth
@@ -155,8 +147,15 @@ class AttributeWriter:
         self.before_text = Before(self._key, self._start, _STRING, room)
         self.before_object = Before(self._key, self._start, _OBJECT, room)
         self.before_double = self._start + varint(len(self._key) + 11) + self._key + b"\x12\x09\x21"
-        self.integers = _Integers(self, room)
+        self._numbers = Table(room)
         self._nested = Table(room)
+        self._room = room
+        self._entries: Writers | None = None
+        self._before_integer = [
+            self._start + varint(len(self._key) + 3 + size) + self._key + b"\x12" + varint(1 + size) + b"\x18"
+            for size in range(11)
+        ]
+        self._flags = (self.value(False), self.value(True))
 
     def any(self, value: Any) -> bytes:
         """Of any value of JSON; nothing for null. An integer beyond 64 bits becomes a double."""
@@ -169,8 +168,27 @@ class AttributeWriter:
         if kind is float:
             return self.before_double + pack_double(value)
         if kind is int:
-            return self.integers[value]  # type: ignore[no-any-return]
+            found = self._numbers.get(value)
+            if found is None:
+                found = self._integer(value)
+                if len(self._numbers) < _MOST_NUMBERS:
+                    self._numbers.put(value, found, len(found))
+            return found
+        if kind is bool:
+            return self._flags[value]
+        if kind is dict and self._depth < _DEEPEST_LOOKED_UP:
+            entries = self._entries
+            if entries is None:
+                entries = self._entries = Writers(self._room, self._depth + 1)
+            content = b"".join([entries[key].any(each) for key, each in value.items()])
+            return self.before_object[len(content)] + content  # type: ignore[no-any-return]
         return self.value(value)
+
+    def _integer(self, value: int) -> bytes:
+        if not -_INT64 <= value < _INT64:
+            return self.value(value)
+        content = varint(value)
+        return self._before_integer[len(content)] + content
 
     def raw(self, raw: Any) -> bytes:
         """Of JSON text; ValueError or RecursionError where it cannot be read."""
@@ -217,11 +235,60 @@ def _wide(value: int) -> float | str:
         return "an integer beyond any double"
 
 
-class Writers(Table):
-    """The writer of each key."""
+class _OnceWriter:
+    """Writes the attribute of a key that has not been seen before, and may never be again."""
 
-    def __missing__(self, key: str) -> AttributeWriter:
-        writer = AttributeWriter(key, self._room)
-        if len(key) <= _LONGEST_REMEMBERED:
-            self.put(key, writer, len(key))
+    __slots__ = ("_depth", "_key")
+
+    def __init__(self, key: str, depth: int) -> None:
+        self._key = key
+        self._depth = depth
+
+    def any(self, value: Any) -> bytes:
+        """As `AttributeWriter.any`."""
+        if value is None:
+            return b""
+        start = _ENTRY if self._depth else _ATTRIBUTE
+        if type(value) is str:
+            key, content = self._key.encode(), value.encode()
+            size, key_size = len(content), len(key)
+            if key_size and key_size + size < _ONE_BYTE_LENGTHS:
+                before = bytes((start[0], key_size + size + 6, 0x0A, key_size))
+                return before + key + bytes((0x12, size + 2, 0x0A, size)) + content
+            content = _STRING + varint(size) + content
+        else:
+            content = value_message(fitting(value, self._depth))
+        pair = text(1, self._key) + b"\x12" + varint(len(content)) + content
+        return start + varint(len(pair)) + pair
+
+
+class Writers(Table):
+    """The writer of each key, of attributes or, so many levels down, of entries.
+
+    What it takes to write a key fast is made when the key is seen for the second time: in a file of ever new keys it would
+    cost more than it saves.
+    """
+
+    __slots__ = ("_depth", "_once")
+
+    def __init__(self, room: Room, depth: int = 0) -> None:
+        super().__init__(room)
+        self._depth = depth
+        self._once: set[str] = set()
+
+    def __missing__(self, key: str) -> "AttributeWriter | _OnceWriter":
+        if len(key) > _LONGEST_REMEMBERED:
+            return _OnceWriter(key, self._depth)
+        if key not in self._once:
+            if len(self._once) >= _MOST_ONCE:
+                self._once.clear()
+            self._once.add(key)
+            return _OnceWriter(key, self._depth)
+        writer = AttributeWriter(key, self._room, self._depth)
+        self.put(key, writer, len(key))
         return writer
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._once.clear()
+        super().clear()

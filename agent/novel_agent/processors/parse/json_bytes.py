@@ -1,5 +1,6 @@
 """Any JSON object to the bytes of a record, by looking up what stands before each key's value. For lines that fit no shape."""
 
+from functools import lru_cache
 from typing import Any
 
 from novel_agent.config.schema import LogKeys
@@ -10,6 +11,8 @@ from novel_agent.processors.parse.record import OWN_ATTRIBUTES
 from novel_agent.processors.parse.timestamps import ReadTime
 from novel_agent.wire.otlp_write import value_message
 from novel_agent.wire.protobuf import integer, length_delimited, text
+
+_LONGEST_REMEMBERED = 32
 
 
 class JsonBytes:
@@ -46,8 +49,17 @@ def head_bytes(record: LogRecord) -> bytes:
     return time + severity_bytes(record.severity_number, record.severity_text)
 
 
+@lru_cache(maxsize=256)
+def _usual_severity(number: int, written: str) -> bytes:
+    return _severity(number, written)
+
+
 def severity_bytes(number: int, written: str) -> bytes:
     """Severity number and text; each left out where there is none."""
+    return _usual_severity(number, written) if len(written) <= _LONGEST_REMEMBERED else _severity(number, written)
+
+
+def _severity(number: int, written: str) -> bytes:
     return (integer(2, number) if number else b"") + text(3, written)
 
 

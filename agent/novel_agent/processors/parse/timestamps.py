@@ -9,6 +9,7 @@ clock was set back the first of the two is meant.
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 
 ReadTime = Callable[[str], int]
 """From a time as it is written to nanoseconds since the epoch; ValueError where it is none."""
@@ -20,6 +21,8 @@ _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(?::(\d\d)(?:[.,](\d{1,20}))?)? ?([Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?", re.ASCII
 )
 _NUMBER = re.compile(r"(\d{9,19})(?:[.,](\d{1,20}))?", re.ASCII)
+_REMEMBERED = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d[.,])(\d{3}|\d{6}|\d{9})([Zz]|[+-]\d\d:?\d\d)", re.ASCII)
+_FACTORS = {3: 1_000_000, 6: 1_000, 9: 1}
 _FRACTION = re.compile(r"[.,](\d+)")
 
 
@@ -98,6 +101,7 @@ def _unix(text: str) -> int:
     return nanoseconds + int(fraction[:digits].ljust(digits, "0") or "0")
 
 
+@lru_cache(maxsize=128)
 def _offset(zone: str) -> tzinfo:
     if zone in ("Z", "z", "UTC", "GMT"):
         return UTC
@@ -122,3 +126,33 @@ class Formatted:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=self._zone)
         return nanoseconds_of(moment) + further
+
+
+class Remembered:
+    """The same times, read faster where they are of the second of the time before, to the microsecond or millisecond."""
+
+    def __init__(self, read_time: ReadTime) -> None:
+        self._read_time = read_time
+        self._second = self._rest = ""
+        self._digits = 0
+        self._factor = 1
+        self._nanoseconds = 0
+
+    def __call__(self, text: str) -> int:
+        """Nanoseconds since the epoch; ValueError."""
+        end = 20 + self._digits
+        if text[:20] == self._second and text[end:] == self._rest:
+            fraction = text[20:end]
+            if len(fraction) == self._digits and fraction.isascii() and fraction.isdigit():
+                return self._nanoseconds + int(fraction) * self._factor
+        return self._read(text)
+
+    def _read(self, text: str) -> int:
+        nanoseconds = self._read_time(text)
+        found = _REMEMBERED.fullmatch(text)
+        if found is not None:
+            self._second, fraction, self._rest = found.groups()
+            self._digits = len(fraction)
+            self._factor = _FACTORS[self._digits]
+            self._nanoseconds = nanoseconds - int(fraction) * self._factor
+        return nanoseconds
