@@ -130,7 +130,7 @@ def test_a_private_group_is_named_as_its_owner_and_has_no_other_member(monkeypat
 
     monkeypatch.setattr(pwd, "getpwuid", lambda user_id: SimpleNamespace(pw_name="alice", pw_gid=1000))
     monkeypatch.setattr(grp, "getgrgid", lambda group_id: SimpleNamespace(gr_name=group, gr_mem=members))
-    assert files._is_private_group(1000, 1000) is is_private
+    assert files.is_private_group(1000, 1000) is is_private
 
 
 def test_the_mode_does_not_matter_where_nobody_can_write(place, monkeypatch):

@@ -100,9 +100,7 @@ def test_a_flood_of_requests_that_cannot_be_read_loses_nobody_elses(tmp_path, po
 def test_spans_that_are_to_be_redacted_and_cannot_be_read_are_refused_before_anything_is_counted(tmp_path, port, sink):
     good = request(span(1, 1, "good", note="from jane@example.org"))
     with (
-        AgentProcess(
-            tmp_path, configuration(port, sink, redact={"patterns": ["email"]}, span_metrics=True)
-        ) as agent,
+        AgentProcess(tmp_path, configuration(port, sink, redact={"patterns": ["email"]}, span_metrics=True)) as agent,
         Client(port) as client,
     ):
         time.sleep(0.2)

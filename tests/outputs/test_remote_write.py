@@ -114,7 +114,9 @@ async def test_a_good_answer_that_names_fewer_samples_is_partial(http_destinatio
     assert (await (await receiver(http_destination.url)).send(series)).rejected_items == 1
 
 
-@pytest.mark.parametrize("answer", [web.Response, lambda: written(0), lambda: written("many")])
+@pytest.mark.parametrize(
+    "answer", [web.Response, lambda: written(0), lambda: written("many"), lambda: written("9" * 5000)]
+)
 async def test_a_good_answer_that_wrote_nothing_is_from_a_receiver_of_1_0(http_destination, receiver, series, answer):
     http_destination.answers = [answer()]
     with pytest.raises(OutputRejected, match=r"wrote nothing; .* set remote_write_version to 1\.0") as caught:

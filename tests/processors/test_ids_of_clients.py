@@ -20,7 +20,14 @@ from novel_agent.wire.prometheus import render_openmetrics
 NOW = 1_700_000_000.0
 START = 1_700_000_000_000_000_000
 TRACE, SPAN = b"\x0a" * 16, b"\x0b" * 8
-WRONG = [(b"\x0a" * 17, SPAN), (b"\x0a" * 15, SPAN), (b"\x0a" * 70, SPAN), (b"", SPAN), (TRACE, b"\x0b" * 9), (TRACE, b"\x0b" * 7)]
+WRONG = [
+    (b"\x0a" * 17, SPAN),
+    (b"\x0a" * 15, SPAN),
+    (b"\x0a" * 70, SPAN),
+    (b"", SPAN),
+    (TRACE, b"\x0b" * 9),
+    (TRACE, b"\x0b" * 7),
+]
 
 
 def group(*spans):

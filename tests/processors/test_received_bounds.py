@@ -18,6 +18,7 @@ from novel_agent.processors.received_metrics import ReceivedMetrics
 from novel_agent.wire.otlp_read import metric_parts, raw_groups, read_metric
 from novel_agent.wire.otlp_write import write_metrics
 from novel_agent.wire.prometheus import render_text
+from novel_agent.wire.protobuf import varint
 
 SECOND = 1_000_000_000
 STORIES = Origin(resource={"service.name": "stories"})
@@ -210,3 +211,12 @@ def test_a_small_metric_is_one_part():
 def test_a_large_metric_without_points_is_one_part():
     content = MetricMessage(name="m", description="d" * 200).SerializeToString()
     assert list(metric_parts(content, 100)) == [content]
+
+
+def test_parts_do_not_repeat_what_stands_between_points():
+    between = b"\x0a\x00\x10\x02" * 20_000 + b"\x22\x02xx" * 20_000
+    content = b"\x0a\x01m\x3a" + varint(len(between)) + between
+    parts = list(metric_parts(content, 1_000))
+    assert sum(map(len, parts)) < 60_000
+    assert sum(len(read_metric(each).points) for each in parts) == 20_000
+    assert {read_metric(each).temporality for each in parts} == {2}

@@ -4,6 +4,9 @@ import logging
 from collections import Counter
 
 import pytest
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from trace_payloads import span
 
 from novel_agent.errors import OutputRejected, OutputUnavailable
 from novel_agent.model.batch import Batch
@@ -18,6 +21,8 @@ NOW = 1_700_000_000.0
 
 class Destination:
     """An output whose answers are given beforehand; with none left it takes everything."""
+
+    in_order = False
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -490,13 +495,14 @@ async def test_a_refusal_that_is_not_due_to_the_content_is_for_all_of_it():
 
 
 async def test_a_destination_that_refuses_every_part_is_not_asked_so_again_until_it_takes_something():
-    destination = Picky("abcdefghijklmnop")
-    exporter = exporter_to(destination, request_bytes=8)
-    for text in "abcdefghijklmnop":
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEF"
+    destination = Picky(letters)
+    exporter = exporter_to(destination, request_bytes=16)
+    for text in letters:
         await exporter.put(batch(text))
     await exporter.drain(5.0)
-    assert len(destination.tried) == 15 + 9  # all the parts of eight, and then four cuts
-    assert exporter.statistics.rejected_items == {("metrics", "http_400"): 16}
+    assert len(destination.tried) == 31 + 21  # all the parts of sixteen, and then ten cuts
+    assert exporter.statistics.rejected_items == {("metrics", "http_400"): 32}
 
 
 async def test_after_a_request_that_was_bad_throughout_a_good_one_is_not_dropped_for_one_bad_batch():
@@ -545,3 +551,123 @@ async def test_a_part_that_cannot_be_sent_now_is_tried_again_alone():
     await exporter.drain(5.0)
     assert sorted(each.payload for each in destination.taken) == [b"aa", b"bb"]
     assert exporter.statistics.rejected_items == {("metrics", "http_400"): 1}
+
+
+async def test_once_a_part_is_taken_every_bad_batch_is_dropped_alone_however_many_there_are():
+    destination = Picky("x")
+    exporter = exporter_to(destination, request_bytes=1000)
+    for number in range(300):
+        await exporter.put(batch("x" if number % 3 == 1 else "a"))
+    await exporter.drain(5.0)
+    assert exporter.statistics.sent_items == {"metrics": 200}
+    assert exporter.statistics.rejected_items == {("metrics", "http_400"): 100}
+    assert exporter.statistics.failed_requests + exporter.statistics.sent_requests < 2 * 300
+
+
+async def test_good_batches_behind_a_long_row_of_bad_ones_arrive():
+    destination = Picky("x")
+    exporter = exporter_to(destination, request_bytes=1000)
+    for text in "x" * 200 + "a" * 100 + "x":
+        await exporter.put(batch(text))
+    await exporter.drain(5.0)
+    assert exporter.statistics.sent_items == {"metrics": 100}
+    assert exporter.statistics.rejected_items == {("metrics", "http_400"): 201}
+
+
+async def test_where_order_matters_a_later_batch_is_never_sent_before_an_earlier_one():
+    destination = Picky("x")
+    destination.in_order = True
+    exporter = exporter_to(destination)
+    for text in "xxxabxcxde":
+        await exporter.put(batch(text))
+    await exporter.drain(5.0)
+    assert b"".join(each.payload for each in destination.taken) == b"abcde"
+
+
+class Parsing(Destination):
+    """Refuses every request that protobuf's own parser cannot read, or that has an id of another length than it should."""
+
+    async def send(self, batch):
+        self.tried.append(batch.payload)
+        await self._tell()
+        try:
+            groups = ExportTraceServiceRequest.FromString(batch.payload).resource_spans
+        except DecodeError:
+            raise OutputRejected("central answered 400", reason="http_400") from None
+        spans = [span for group in groups for scope in group.scope_spans for span in scope.spans]
+        if any(len(span.trace_id) != 16 for span in spans):
+            raise OutputRejected("central answered 400", reason="http_400")
+        self.taken.append(batch)
+        return Delivered(len(batch.payload))
+
+
+def one_span(number, name="a", trace=1, raw=b""):
+    """A batch of one span, which `raw` is appended to."""
+    one = span(trace, number, name)
+    inner = one.SerializeToString() + raw
+    scope = b"\x12" + bytes([len(inner)]) + inner
+    group = b"\x12" + bytes([len(scope)]) + scope
+    return Batch("traces", b"\x0a" + bytes([len(group)]) + group, 1)
+
+
+CUT_OFF = b"\x4a\x05ab"
+"""An attribute that says it is longer than its span."""
+
+NOT_UTF8 = b"\x2a\x02\xff\xfe"
+"""A name, field 5."""
+
+LONG_ID = b"\x0a\x11" + bytes(17)
+"""A trace id, field 1."""
+
+
+async def test_what_cannot_be_read_is_dropped_at_once_and_the_rest_sent_again_as_one():
+    destination = Parsing()
+    exporter = exporter_to(destination, capacity_bytes=1 << 20, request_bytes=1 << 19, is_otlp=True)
+    for number in range(1, 401):
+        await exporter.put(one_span(number, raw=CUT_OFF if number % 4 == 0 else b""))
+    await exporter.drain(5.0)
+    assert len(destination.tried) == 2
+    assert exporter.statistics.sent_items == {"traces": 300}
+    assert exporter.statistics.rejected_items == {("traces", "malformed"): 100}
+    assert exporter.queue.size_bytes == 0
+
+
+@pytest.mark.parametrize("raw", [NOT_UTF8, LONG_ID])
+async def test_what_some_receivers_refuse_is_sent_apart_from_the_rest(raw):
+    destination = Parsing()
+    exporter = exporter_to(destination, capacity_bytes=1 << 20, request_bytes=1 << 19, is_otlp=True)
+    for number in range(1, 201):
+        await exporter.put(one_span(number, raw=raw if number % 2 == 0 else b""))
+    await exporter.drain(5.0)
+    assert len(destination.tried[1]) == sum(len(one_span(number).payload) for number in range(1, 201, 2))
+    assert exporter.statistics.sent_items == {"traces": 100}
+    assert exporter.statistics.rejected_items == {("traces", "http_400"): 100}
+
+
+async def test_what_is_taken_is_not_looked_into():
+    destination = Destination()
+    exporter = exporter_to(destination, is_otlp=True)
+    await exporter.put(one_span(1, raw=CUT_OFF))
+    await exporter.put(one_span(2, raw=NOT_UTF8))
+    await exporter.drain(5.0)
+    assert exporter.statistics.sent_items == {"traces": 2}
+
+
+async def test_a_request_of_nothing_but_what_cannot_be_read_says_nothing_of_the_next():
+    destination = Picky("x")
+    exporter = exporter_to(destination, request_bytes=300, is_otlp=True)
+    for _ in range(2):
+        await exporter.put(Batch("traces", b"\x0ax", 1))
+    await exporter.drain(5.0)
+    assert exporter.statistics.rejected_items == {("traces", "malformed"): 2}
+    assert exporter._is_hopeful
+
+
+async def test_what_is_dropped_of_one_request_alike_is_one_line_in_the_log(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("novel_agent"), "propagate", True)
+    exporter = exporter_to(Picky("x"))
+    for text in "axbxcxdx":
+        await exporter.put(batch(text))
+    with caplog.at_level("ERROR", "novel_agent.export"):
+        await exporter.drain(5.0)
+    assert [(record.getMessage(), record.details["items"]) for record in caplog.records] == [("rejected, data lost", 4)]

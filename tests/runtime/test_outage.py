@@ -25,6 +25,8 @@ REQUEST_SECONDS = 2.0
 class Destination:
     """Down for an hour, then it takes two seconds a request."""
 
+    in_order = False
+
     def __init__(self, loop: VirtualTimeLoop, **answer) -> None:
         self.loop = loop
         self.up_at = loop.time() + HOUR_SECONDS

@@ -1,15 +1,19 @@
 import errno
 import fcntl
+import logging
 import os
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 from novel_agent.errors import StateError
 from novel_agent.state import directory
 from novel_agent.state.directory import StateDirectory, TokenNotKept, holder, write_atomically
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 
 HOLD = """
 import sys
@@ -18,6 +22,13 @@ StateDirectory(sys.argv[1]).open()
 print("held", flush=True)
 sys.stdin.read()
 """
+
+
+@pytest.fixture
+def recorded(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("novel_agent"), "propagate", True)
+    caplog.set_level("WARNING", "novel_agent.state")
+    return lambda: caplog.records
 
 
 def test_makes_a_private_directory(tmp_path):
@@ -129,3 +140,147 @@ def test_the_holder_is_told_without_making_or_writing_anything(tmp_path):
     (tmp_path / "lock").write_text("4711\n")
     assert holder(str(tmp_path)) is None
     assert (tmp_path / "lock").read_text() == "4711\n"
+
+
+def refusal(path):
+    state = StateDirectory(str(path))
+    with pytest.raises(StateError) as caught:
+        state.open()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o707])
+def test_a_directory_that_everyone_may_write_to_is_refused_with_what_to_do(tmp_path, mode):
+    path = tmp_path / "state"
+    path.mkdir()
+    path.chmod(mode)
+    assert refusal(path) == (
+        f"state directory {path} may be written by everyone, who can change what this agent does;"
+        f" run: chmod go-w {path}; or give another with --state-dir"
+    )
+    assert os.listdir(path) == []
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755])
+def test_a_directory_that_others_may_only_look_into_is_taken(tmp_path, mode, recorded):
+    path = tmp_path / "state"
+    path.mkdir()
+    path.chmod(mode)
+    state = StateDirectory(str(path))
+    state.open()
+    state.close()
+    assert recorded() == []
+
+
+@needs_root
+def test_a_directory_that_a_group_may_write_to_is_taken_with_a_warning(tmp_path, recorded):
+    path = tmp_path / "state"
+    path.mkdir()
+    os.chown(path, 0, 4711)
+    path.chmod(0o2770)
+    state = StateDirectory(str(path))
+    state.open()
+    state.close()
+    (record,) = recorded()
+    assert record.getMessage() == "others can change what is in the state directory"
+    assert record.details["reason"] == "may be written by group 4711"
+
+
+@pytest.fixture
+def nobody():
+    """What follows is done by a user who is not root."""
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+@needs_root
+def test_a_directory_of_another_user_is_refused_with_what_to_do(request):
+    with tempfile.TemporaryDirectory() as made:
+        os.chown(made, 4711, 4711)
+        os.chmod(made, 0o755)
+        request.getfixturevalue("nobody")
+        said = refusal(made)
+        os.seteuid(0)
+    assert said == (
+        f"state directory {made} belongs to user 4711, who can change what this agent does;"
+        f" run the agent as user 4711, or chown 65534 {made}; or give another with --state-dir"
+    )
+
+
+@needs_root
+def test_root_is_only_warned_that_a_directory_belongs_to_another_user(tmp_path, recorded):
+    path = tmp_path / "state"
+    path.mkdir()
+    os.chown(path, 4711, 4711)
+    state = StateDirectory(str(path))
+    state.open()
+    state.close()
+    assert [record.details["reason"] for record in recorded()] == ["belongs to user 4711"]
+
+
+@pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o2777, 0), (0o1777, 0), (0o700, 4711)])
+def test_a_volume_comes_with_the_mode_and_the_owner_it_has(tmp_path, monkeypatch, recorded, mode, owner):
+    path = tmp_path / "state"
+    path.mkdir()
+    as_mounted = os.stat_result((stat.S_IFDIR | mode, 1, 1, 1, owner, 0, 0, 0, 0, 0))
+    state = StateDirectory(str(path))
+    with monkeypatch.context() as patched:
+        patched.setattr(os.path, "ismount", lambda asked: asked == str(path))
+        patched.setattr(os, "stat", lambda asked: as_mounted)
+        state.open()
+    state.close()
+    assert len(recorded()) == 1
+
+
+def test_a_place_for_everyone_is_refused_though_it_is_a_mount_point(tmp_path, monkeypatch):
+    path = tmp_path / "state"
+    path.mkdir()
+    path.chmod(0o1777)
+    monkeypatch.setattr(directory, "_FOR_EVERYONE", {str(path)})
+    monkeypatch.setattr(os.path, "ismount", lambda asked: asked == str(path))
+    assert "may be written by everyone" in refusal(path)
+
+
+def test_a_lock_that_is_a_symbolic_link_is_refused_and_what_it_points_to_left_alone(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path = tmp_path / "state"
+    path.mkdir(0o700)
+    (path / "lock").symlink_to(victim)
+    assert refusal(path) == (f"{path}/lock is a symbolic link, which the agent never makes; remove it: rm {path}/lock")
+    assert victim.read_text() == "precious"
+    with pytest.raises(OSError, match="symbolic links"):
+        holder(str(path))
+
+
+def test_a_lock_that_is_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "lock")
+    assert "lock is not a regular file" in refusal(tmp_path)
+
+
+@needs_root
+def test_what_belongs_to_a_stranger_is_not_taken_for_the_agents_own(tmp_path):
+    (tmp_path / "lock").touch()
+    os.chown(tmp_path / "lock", 4711, 4711)
+    assert "lock belongs to" in refusal(tmp_path)
+    (tmp_path / "api-token").write_text("chosen-by-somebody-else\n")
+    os.chown(tmp_path / "api-token", 4711, 4711)
+    with pytest.raises(StateError, match="api-token belongs to"):
+        StateDirectory(str(tmp_path)).token()
+
+
+def test_a_token_is_not_read_through_a_symbolic_link(tmp_path):
+    (tmp_path / "public").write_text("known-to-all\n")
+    (tmp_path / "api-token").symlink_to(tmp_path / "public")
+    with pytest.raises(StateError, match="api-token is a symbolic link"):
+        StateDirectory(str(tmp_path)).token()
+
+
+def test_writing_atomically_follows_no_link_at_the_temporary_name(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / f"file.{os.getpid()}.tmp").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"):
+        write_atomically(str(tmp_path / "file"), b"new")
+    assert victim.read_text() == "precious"

@@ -20,7 +20,7 @@ from novel_agent.api.trace_parameters import BadParameter, Parameters, trace_id
 from novel_agent.api.traces import MOST_BYTES, MOST_TRACES, NONE_KEPT, KeepsTraces, service_of
 from novel_agent.model.span import KINDS, UNSPECIFIED, Span, SpanEvent
 from novel_agent.model.value import Attributes, Origin, Value, as_text
-from novel_agent.outputs.recent_traces import RecentTraces, SpanWanted, Trace, TraceWanted, span_tags
+from novel_agent.outputs.recent_traces import RecentTraces, SpanWanted, TooBusy, Trace, TraceWanted, span_tags
 from novel_agent.outputs.trace_index import NO_SPAN
 from novel_agent.serving.aiohttp_web import web
 from novel_agent.serving.route import JSON, Answer, Route, answer, error_type
@@ -165,6 +165,7 @@ class JaegerResource:
         """What there is to ask."""
         none = Answer("No traces are kept, or none with that id", {JSON: JaegerProblem})
         bad = Answer("A parameter that cannot be used", {JSON: JaegerProblem})
+        busy = Answer("Other searches are under way, or it took too long; see Retry-After", {JSON: JaegerProblem})
         service, id_ = {"service": "A service, percent-encoded"}, {"id": "A trace id, up to 32 hexadecimal digits"}
 
         def route(
@@ -175,7 +176,7 @@ class JaegerResource:
             names: Mapping[str, str] = _NOTHING_MORE,
             query: Mapping[str, str] = _NOTHING_MORE,
         ) -> Route:
-            answers = {200: Answer("As Jaeger", {JSON: JaegerAnswer[body]}), 400: bad, 404: none}
+            answers = {200: Answer("As Jaeger", {JSON: JaegerAnswer[body]}), 400: bad, 404: none, 503: busy}
             return Route("GET", path, self._answering(handler), summary, answers, names, query=query)
 
         kinds = _SERVICE | {"spanKind": f"Of this kind: {', '.join(_KINDS)}"}
@@ -202,11 +203,17 @@ class JaegerResource:
             if store is None:
                 return _problem(404, NONE_KEPT)
             try:
-                return answer(await question(store, request))
+                async with store.search():
+                    found = await question(store, request)
+                return answer(found)
             except BadParameter as error:
                 return _problem(400, str(error))
             except _Nothing as error:
                 return _problem(404, str(error))
+            except TooBusy as error:
+                response = _problem(503, str(error))
+                response.headers["Retry-After"] = str(error.retry_after_seconds)
+                return response
 
         return handle
 

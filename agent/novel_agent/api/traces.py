@@ -10,7 +10,7 @@ import msgspec
 from novel_agent.api.trace_parameters import BadParameter, Parameters, trace_id
 from novel_agent.model.span import KINDS, Span
 from novel_agent.model.value import Attributes, Origin, as_text
-from novel_agent.outputs.recent_traces import RecentTraces, SpanWanted, Summary, Trace, TraceWanted
+from novel_agent.outputs.recent_traces import RecentTraces, SpanWanted, Summary, TooBusy, Trace, TraceWanted
 from novel_agent.outputs.trace_index import NO_SPAN, UNKNOWN_SERVICE
 from novel_agent.serving.aiohttp_web import web
 from novel_agent.serving.route import JSON, Answer, Problem, Route, answer, problem
@@ -133,8 +133,14 @@ class TracesResource:
         """What there is to ask."""
         none = Answer("No traces are kept, or none with that id", {JSON: Problem})
         bad = Answer("A parameter that cannot be used", {JSON: Problem})
-        found = {200: Answer("Times in seconds since the epoch", {JSON: RecentTraceList}), 400: bad, 404: none}
-        whole = {200: Answer("Times in seconds since the epoch", {JSON: WholeTrace}), 400: bad, 404: none}
+        busy = Answer("Other searches are under way, or it took too long; see Retry-After", {JSON: Problem})
+        found = {
+            200: Answer("Times in seconds since the epoch", {JSON: RecentTraceList}),
+            400: bad,
+            404: none,
+            503: busy,
+        }
+        whole = {200: Answer("Times in seconds since the epoch", {JSON: WholeTrace}), 400: bad, 404: none, 503: busy}
         id_ = {"id": "A trace id, up to 32 hexadecimal digits"}
         return [
             Route("GET", "/api/v1/traces", self.find, "Recent traces, newest first", found, query=_QUERY),
@@ -150,7 +156,11 @@ class TracesResource:
             span, trace, limit = _wanted(Parameters(request))
         except BadParameter as error:
             return problem(400, str(error))
-        found = await store.find(span, trace, limit)
+        try:
+            async with store.search():
+                found = await store.find(span, trace, limit)
+        except TooBusy as error:
+            return _busy(error)
         return answer(RecentTraceList([_summary(each) for each in found], _about(store)))
 
     async def get(self, request: web.Request) -> web.StreamResponse:
@@ -159,12 +169,21 @@ class TracesResource:
         if store is None:
             return problem(404, NONE_KEPT)
         try:
-            trace = await store.trace(trace_id(sent))
+            wanted = trace_id(sent)
+            async with store.search():
+                trace = await store.trace(wanted)
+                whole = None if trace is None else await _whole(store, trace)
         except BadParameter as error:
             return problem(400, str(error))
-        if trace is None:
+        except TooBusy as error:
+            return _busy(error)
+        if whole is None:
             return problem(404, f"no trace {sent.lower():0>32} is held; /api/v1/traces lists those that are")
-        return answer(await _whole(store, trace))
+        return answer(whole)
+
+
+def _busy(error: TooBusy) -> web.Response:
+    return problem(503, str(error), headers={"Retry-After": str(error.retry_after_seconds)})
 
 
 def _wanted(parameters: Parameters) -> tuple[SpanWanted, TraceWanted, int]:

@@ -85,7 +85,7 @@ def _read_trusted(path: str, is_main: bool, errors: list[ConfigError], notices: 
     if problem:
         errors.append(ConfigError(path, 0, "", problem))
     elif status.st_uid not in (0, os.geteuid()):
-        notices.append(f"{path} belongs to {_user_name(status.st_uid)}, who can change what this agent does")
+        notices.append(f"{path} belongs to {user_name(status.st_uid)}, who can change what this agent does")
     return data
 
 
@@ -153,12 +153,13 @@ def _trust_problem(path: str, status: os.stat_result, *, sticky_suffices: bool =
     problem = None
     if mode & stat.S_IWOTH:
         problem = f"may be written by everyone; run: chmod go-w {path}"
-    elif not _is_private_group(status.st_gid, status.st_uid):
-        problem = f"may be written by group {_group_name(status.st_gid)}; run: chmod g-w {path}"
+    elif not is_private_group(status.st_gid, status.st_uid):
+        problem = f"may be written by group {group_name(status.st_gid)}; run: chmod g-w {path}"
     return None if problem is None or os.statvfs(path).f_flag & os.ST_RDONLY else problem
 
 
-def _is_private_group(group_id: int, user_id: int) -> bool:
+def is_private_group(group_id: int, user_id: int) -> bool:
+    """Whether nobody but this user, or root, is in the group."""
     if group_id == 0:
         return True
     import grp
@@ -171,7 +172,8 @@ def _is_private_group(group_id: int, user_id: int) -> bool:
     return user.pw_gid == group_id and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
-def _user_name(user_id: int) -> str:
+def user_name(user_id: int) -> str:
+    """For people: `user NAME`."""
     import pwd
 
     try:
@@ -180,7 +182,8 @@ def _user_name(user_id: int) -> str:
         return f"user {user_id}"
 
 
-def _group_name(group_id: int) -> str:
+def group_name(group_id: int) -> str:
+    """For people."""
     import grp
 
     try:

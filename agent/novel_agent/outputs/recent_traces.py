@@ -21,6 +21,10 @@ from novel_agent.wire.otlp_read import origin_of, read_span
 from novel_agent.wire.protobuf import WireError
 
 KEPT_SECONDS = 60.0
+SEARCHES_AT_A_TIME = 2
+WAIT_SECONDS = 5.0
+SEARCH_SECONDS = 30.0
+"""A search takes some 20 µs a span that it decodes, and up to a few hundred bytes for every trace held."""
 MOST_SPANS = 10_000
 """Of one trace are shown, of the payloads that came last."""
 
@@ -113,12 +117,28 @@ class _Tally(msgspec.Struct):
         self.failed = self.failed or bool(row.failed)
 
 
+class TooBusy(Exception):  # noqa: N818 - an answer, not a fault
+    """A search that was not made, or not to its end; `retry_after_seconds` says when to ask again."""
+
+    retry_after_seconds = 5
+
+
 class RecentTraces:
     """The store. To be used from one event loop."""
 
-    def __init__(self, capacity_bytes: int, kept_seconds: float = KEPT_SECONDS) -> None:
+    def __init__(
+        self,
+        capacity_bytes: int,
+        kept_seconds: float = KEPT_SECONDS,
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        search_seconds: float = SEARCH_SECONDS,
+    ) -> None:
         self._capacity_bytes = capacity_bytes
         self._kept_seconds = kept_seconds
+        self._wait_seconds = wait_seconds
+        self._search_seconds = search_seconds
+        self._places = asyncio.Semaphore(SEARCHES_AT_A_TIME)
         self._held: deque[_Held] = deque()
         self._indexed: deque[_Held] = deque()
         self._shared = Shared()
@@ -241,6 +261,25 @@ class RecentTraces:
         while self._indexed:
             self._drop_oldest_page().page = None
         self._shared = Shared()
+
+    @asynccontextmanager
+    async def search(self) -> AsyncIterator[None]:
+        """One of the few places for those who ask: to be held while questions are asked and answers are made.
+
+        TooBusy where none becomes free within `wait_seconds`, or where what is done in it takes longer than `search_seconds`.
+        """
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            raise TooBusy(f"{SEARCHES_AT_A_TIME} searches are under way already") from None
+        try:
+            async with asyncio.timeout(self._search_seconds):
+                yield
+        except TimeoutError:
+            raise TooBusy(f"the search took longer than {self._search_seconds:g} s: ask for less") from None
+        finally:
+            self._places.release()
 
     # questions --------------------------------------------------------------------------------------------------------
 

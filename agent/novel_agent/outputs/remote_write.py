@@ -32,6 +32,7 @@ _HEADERS: dict[str, dict[str, str | None]] = {
 }
 _UNSUPPORTED = 415
 _OFF_LOOP_BYTES = 256 << 10
+_MOST_DIGITS = 19
 _PERHAPS_OLDER = "if it speaks 1.0 only, set remote_write_version to 1.0"
 
 
@@ -86,4 +87,5 @@ class RemoteWriteOutput:
 
 
 def _whole(header: str) -> int:
-    return int(header) if header.isdecimal() else 0
+    """0 where it is no number, or one of more digits than any count has: of thousands `int` makes an error."""
+    return int(header) if header.isdecimal() and len(header) <= _MOST_DIGITS else 0

@@ -9,7 +9,18 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from novel_agent.config.schema import AttributeLimits
-from novel_agent.processors.span_bytes import Edited, edited, join, read_varint, split, walk
+from novel_agent.processors.span_bytes import (
+    SLICE_BYTES,
+    SPAN_BYTES,
+    Edited,
+    Editing,
+    edited,
+    finished,
+    join,
+    read_varint,
+    split,
+    walk,
+)
 from novel_agent.wire.protobuf import WireError, integer
 
 _DEEPEST = 50
@@ -54,14 +65,24 @@ class AttributeLimiter:
 
     def __call__(self, payload: bytes) -> Edited:
         """The traces payload within the limits, and how many values were dropped or cut."""
-        self._changes = 0
+        return finished(self.editing(payload))
+
+    def editing(self, payload: bytes) -> Editing:
+        """The same in slices of some 10 ms; others may be edited meanwhile."""
+        changes = done_bytes = 0
         resources = split(payload)
         for resource in resources:
             for scope in resource.scopes:
                 for index, span in enumerate(scope.spans):
+                    done_bytes += SPAN_BYTES + len(span)
+                    if done_bytes > SLICE_BYTES:
+                        done_bytes = 0
+                        yield
                     if not self._within(span):
+                        self._changes = 0
                         scope.spans[index] = self._limited(span)
-        return Edited(join(resources), self._changes) if self._changes else Edited(payload, 0)
+                        changes += self._changes
+        return Edited(join(resources), changes) if changes else Edited(payload, 0)
 
     def _limited(self, span: bytes) -> bytes:
         fewer = self._fewer(span, self._span_bounds)

@@ -13,7 +13,7 @@ from novel_agent.model.point import Metric, PointKind
 from novel_agent.model.value import Value
 from novel_agent.processors.log_fields import find, severity_name
 from novel_agent.processors.log_filter import Matcher
-from novel_agent.processors.measures import Measure, Measures, Sampled, label_name, label_value
+from novel_agent.processors.measures import Measure, Measures, Sampled, is_sound, label_name, label_value
 from novel_agent.processors.patterns import Compile
 from novel_agent.wire.prometheus_names import metric_name
 
@@ -88,7 +88,7 @@ class LogMeasure:
             self._measures.observe(entry.histograms[0], number, 1, exemplar)
             return
         entry.counters[0] += number
-        if exemplar is not None:
+        if exemplar is not None and is_sound(exemplar):
             entry.exemplars[0] = exemplar
 
     def _number_of(self, record: LogRecord) -> Number | None:

@@ -28,6 +28,11 @@ Sampled = tuple[int, float, bytes, bytes]
 _TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, (0, 8)
 
 
+def is_sound(exemplar: Sampled) -> bool:
+    """Whether its ids have the lengths of ids; a span id may be missing."""
+    return len(exemplar[2]) == _TRACE_ID_BYTES and len(exemplar[3]) in _SPAN_ID_BYTES
+
+
 class Measure(NamedTuple):
     """What `/metrics` and OTLP call a counter or a histogram. A counter is read as a whole number, or else as it is."""
 
@@ -106,12 +111,12 @@ class Measures:
     def observe(self, histogram: Histogram, seconds: float, weight: Number, exemplar: Sampled | None) -> None:
         """Add one duration, or as many as it stands for. Without an exemplar the bucket keeps the one it had.
 
-        An exemplar whose ids have not the length of ids is none: OpenMetrics and OTLP know no other, and they come from clients.
+        An exemplar whose ids have not the length of ids is none: they come from clients, and neither format knows others.
         """
         bucket = bisect_left(self._bounds, seconds)
         histogram.counts[bucket] += weight
         histogram.total += seconds * weight
-        if exemplar is not None and len(exemplar[2]) == _TRACE_ID_BYTES and len(exemplar[3]) in _SPAN_ID_BYTES:
+        if exemplar is not None and is_sound(exemplar):
             histogram.exemplars[bucket] = exemplar
 
     def blocks(self, now: float) -> Iterator[Block]:

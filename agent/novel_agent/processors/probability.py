@@ -15,6 +15,9 @@ EVERYTHING = 0
 NOTHING = 1 << BITS
 """The threshold that no randomness reaches. It cannot be written in `th`, and need not: nothing of it is left."""
 
+MOST_ADJUSTED = 1_000_000
+"""What a span counts as at the most: nobody keeps less than one in a million, and one forged `th` would spoil a counter."""
+
 _HEX_DIGITS = BITS // 4
 _MOST_DIGITS = 12
 _MOST_MEMBERS = 32
@@ -49,8 +52,8 @@ def written(threshold: int) -> str:
 
 
 def adjusted_count(threshold: int) -> float:
-    """How many spans one stands for that was kept at this threshold."""
-    return NOTHING / (NOTHING - threshold)
+    """How many spans one stands for that was kept at this threshold, at most `MOST_ADJUSTED`."""
+    return min(NOTHING / (NOTHING - threshold), MOST_ADJUSTED)
 
 
 def randomness(trace_id: bytes) -> int | None:

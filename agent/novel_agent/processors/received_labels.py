@@ -12,6 +12,7 @@ MOST_LABELS = 64
 
 _LONGEST_VALUE = 256
 _LONGEST_KEY = 256
+_PUNCTUATION_BYTES = 4
 _INSTANCE, _NAME, _NAMESPACE = "service.instance.id", "service.name", "service.namespace"
 
 Labels = tuple[Label, ...]
@@ -55,6 +56,16 @@ def named_labels(attributes: Attributes, taken: Container[str]) -> Labels:
                 label = f"exported_{label}"
             found[label] = value
     return tuple(found.items())
+
+
+def text_bytes(*texts: str) -> int:
+    """What texts take, at the most: one byte a character, or four."""
+    return sum(len(text) if text.isascii() else 4 * len(text) for text in texts)
+
+
+def labels_bytes(labels: Labels) -> int:
+    """What labels take in a line of `/metrics`."""
+    return sum(len(name) + text_bytes(value) + _PUNCTUATION_BYTES for name, value in labels)
 
 
 def _pairs(attributes: Attributes) -> list[Label]:

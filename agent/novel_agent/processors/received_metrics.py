@@ -11,6 +11,7 @@ these labels, that want one name the attribute's is `exported_NAME`.
   So of two processes that tell the same job and instance the one that started last is shown.
 - A metric whose name is the agent's own, or another metric's of another type, is shown with `otlp_` before it, if that is
   taken too with `otlp_2_` and so on.
+- A point from more than an hour ahead is refused: nothing that comes after it would be newer.
 - Beyond the bounds of a metric or a source there is one series a metric with `otel_metric_overflow="true"`: deltas
   are added up in it, of cumulative counters and histograms it has the largest, of gauges the last.
 
@@ -32,13 +33,15 @@ from novel_agent.processors.received_labels import (
     Labels,
     info_labels,
     is_bounded,
+    labels_bytes,
     named_labels,
     scope_labels,
     source_labels,
+    text_bytes,
 )
 from novel_agent.processors.received_points import RefusedError, continued, is_delta, meaningful, weight
-from novel_agent.processors.received_series import Kept, Shown, Source
-from novel_agent.wire.otlp_read import read_metrics
+from novel_agent.processors.received_series import Kept, Shown, Source, Wanted
+from novel_agent.wire.otlp_read import metric_parts, origin_of, raw_groups, read_metric
 from novel_agent.wire.prometheus_names import metric_name
 from novel_agent.wire.prometheus_text import SUFFIXES
 
@@ -46,11 +49,18 @@ STALE_SECONDS = 300.0
 MOST_PER_METRIC = 2_000
 MOST_PER_SOURCE = 10_000
 MOST_SERIES = 20_000
+MOST_BYTES = 16 << 20
+"""Of names, help, labels and exemplars, each as often as `/metrics` has it and once more; 800 a plain series are usual."""
 
 _LONGEST_NAME = 256
 _LONGEST_HELP = 1024
 _MOST_NAMES = 10
-_FULL = "limit"
+_LONGEST_UNIT = 64
+_MOST_FOUND = 2048
+_FAMILY_BYTES = 600
+_POINTS_A_SLICE = 500
+_FULL, _TOO_MANY_BYTES = "limit", "bytes_limit"
+_ANY_TIME = 1 << 64
 _HISTOGRAMS = frozenset({"histogram", "exponential_histogram"})
 _OUR_LABELS = frozenset({"le", "quantile", "otel_metric_overflow"})
 _TARGET_INFO = Family("target_info", "What else the resources of the series say, by job and instance.", "gauge")
@@ -65,6 +75,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     series: int
     families: int
     sources: int
+    size_bytes: int
 
 
 class NativeHistogram(NamedTuple):
@@ -95,8 +106,9 @@ class ReceivedMetrics:
         most_per_metric: int = MOST_PER_METRIC,
         most_per_source: int = MOST_PER_SOURCE,
         most_series: int = MOST_SERIES,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
-        """`most_per_metric` bounds sets of labels, the other two what `/metrics` shows (a histogram of 10 bounds is 13)."""
+        """`most_per_metric` bounds sets of labels, the next two what `/metrics` shows (a histogram of 10 bounds is 13)."""
         names = {_TARGET_INFO.name, *reserved}
         self._reserved = frozenset(names | {name.removesuffix("_total") for name in names})
         patterns = sorted(reserved_patterns)
@@ -105,11 +117,13 @@ class ReceivedMetrics:
         self._most_per_metric = most_per_metric
         self._most_per_source = most_per_source
         self._most_series = most_series
+        self._most_bytes = most_bytes
         self._shown: dict[str, Shown] = {}
-        self._found: dict[tuple[object, ...], Shown] = {}
+        self._found: dict[Wanted, Shown] = {}
         self._claimed: dict[str, str] = {}
         self._sources: dict[Labels, Source] = {}
         self._size = 0
+        self._size_bytes = 0
         self._swept_at = 0.0
         self._points = 0
         self._refused: Counter[str] = Counter()
@@ -127,18 +141,40 @@ class ReceivedMetrics:
             series=self._size,
             families=len(self._shown),
             sources=len(self._sources),
+            size_bytes=self._size_bytes,
         )
 
-    def take(self, payload: bytes | memoryview, now: float) -> None:
-        """Take in a metrics payload as in `model.batch.Batch`; `WireError` at a fault, what stands before it is in."""
+    def take(self, payload: bytes | memoryview, now: float, latest_unix_nano: int = _ANY_TIME) -> None:
+        """Take in a metrics payload as in `model.batch.Batch`; `WireError` at a fault, what stands before it is in.
+
+        Points later than `latest_unix_nano` are refused.
+        """
+        for _ in self.taking(payload, now, latest_unix_nano):
+            pass
+
+    def taking(self, payload: bytes | memoryview, now: float, latest_unix_nano: int = _ANY_TIME) -> Iterator[None]:
+        """The same in slices of some 10 ms: it yields after each, and others may be taken in meanwhile."""
         if now - self._swept_at >= self._stale_seconds / 5:
             self._expire(now)
-        for group in read_metrics(payload):
-            place = self._place(group.origin)
-            for metric in group.metrics:
-                self._take_metric(metric, place, now)
+        steps = 0
+        for group in raw_groups(payload):
+            origin = origin_of(group.resource_fields, group.scope_fields)
+            place = self._place(origin)
+            steps += 5 + len(origin.resource)
+            for item in group.items:
+                for part in metric_parts(item):
+                    metric = read_metric(part)
+                    self._take_metric(metric, place, now, latest_unix_nano)
+                    steps += 1 + len(metric.points) + len(part) // 256
+                    if steps >= _POINTS_A_SLICE:
+                        steps = 0
+                        yield
+                        place = self._place(origin)
             if not place.source.size:
-                self._sources.pop(place.source.labels, None)
+                self._forget_source(place.source)
+            if steps >= _POINTS_A_SLICE:
+                steps = 0
+                yield
 
     def blocks(self, now: float) -> list[Block]:
         """The series that were refreshed lately, one block a family."""
@@ -165,11 +201,29 @@ class ReceivedMetrics:
         source = self._sources.get(own)
         if source is None:
             source = self._sources[own] = Source(own)
-        source.info = info_labels(origin.resource, own)
+        self._describe(source, info_labels(origin.resource, own))
         labels = (*scope_labels(origin), *own)
         return _Place(source, labels, _OUR_LABELS.union(label for label, _ in labels))
 
-    def _take_metric(self, metric: Metric, place: _Place, now: float) -> None:
+    def _describe(self, source: Source, info: Labels) -> None:
+        """Have this `target_info`, or none where it has no room."""
+        if info == source.info:
+            return
+        size_bytes = 2 * labels_bytes(info) + _FAMILY_BYTES if info else 0
+        if self._size_bytes - source.info_bytes + size_bytes > self._most_bytes:
+            self._refused["target_info"] += 1
+            info, size_bytes = (), 0
+        self._size_bytes += size_bytes - source.info_bytes
+        source.info, source.info_bytes = info, size_bytes
+
+    def _forget_source(self, source: Source) -> None:
+        self._describe(source, ())
+        if self._sources.get(source.labels) is source:
+            del self._sources[source.labels]
+
+    def _take_metric(self, metric: Metric, place: _Place, now: float, latest_unix_nano: int) -> None:
+        if not metric.points:
+            return
         self._points += len(metric.points)
         try:
             shown = self._shown_as(metric)
@@ -178,6 +232,8 @@ class ReceivedMetrics:
             return
         for point in metric.points:
             try:
+                if max(point.time_unix_nano, point.start_unix_nano) > latest_unix_nano:
+                    raise RefusedError("future")
                 self._take_point(shown, metric, point, place, now)
             except RefusedError as refused:
                 self._refused[str(refused)] += 1
@@ -195,23 +251,27 @@ class ReceivedMetrics:
             return
         point = meaningful(metric, point)
         if kept is None:
-            refusal = self._refusal(shown, place.source, point)
+            kept = Kept(place.source, shown.family.name, own)
+            refusal = "metric_limit" if len(shown.series) >= self._most_per_metric else self._refusal(kept, point)
             if refusal:
-                if shown.series and refusal != _FULL:
+                if shown.series and refusal not in {_FULL, _TOO_MANY_BYTES}:
                     self._overflow(shown, metric, point, now)
                 raise RefusedError(refusal)
-            kept = shown.series[own] = Kept(place.source)
+            shown.series[own] = kept
         self._update(kept, metric, point)
         kept.seen_at = now
 
-    def _refusal(self, shown: Shown, source: Source, point: AnyPoint) -> str:
-        """Why no further series is admitted; empty where it is."""
+    def _refusal(self, kept: Kept, point: AnyPoint) -> str:
+        """Why a set of labels may not have so many series; empty where it may."""
         size = samples(point)
-        if len(shown.series) >= self._most_per_metric:
-            return "metric_limit"
-        if source.size + size > self._most_per_source:
+        more = size - kept.size
+        if more <= 0:
+            return ""
+        if kept.source is not None and kept.source.size + more > self._most_per_source:
             return "source_limit"
-        return _FULL if self._size + size > self._most_series else ""
+        if self._size + more > self._most_series:
+            return _FULL
+        return _TOO_MANY_BYTES if self._size_bytes + kept.bytes_of(size) - kept.size_bytes > self._most_bytes else ""
 
     def _overflow(self, shown: Shown, metric: Metric, point: AnyPoint, now: float) -> None:
         if shown.overflow is None:
@@ -230,9 +290,12 @@ class ReceivedMetrics:
         before = kept.point
         if before is not None and type(before) is type(point):
             point = continued(before, point, delta=is_delta(metric))
+        if refusal := self._refusal(kept, point):
+            raise RefusedError(refusal)
         self._keep(kept, point)
-        if exemplars and (metric.monotonic or metric.kind in _HISTOGRAMS):
+        if exemplars and (metric.monotonic or metric.kind in _HISTOGRAMS) and self._size_bytes < self._most_bytes:
             kept.keep_exemplars(exemplars)
+            self._recharge(kept)
 
     def _keep(self, kept: Kept, point: AnyPoint) -> None:
         kept.keep(point)
@@ -243,6 +306,12 @@ class ReceivedMetrics:
         if kept.source is not None:
             kept.source.size += size - kept.size
         kept.size = size
+        self._recharge(kept)
+
+    def _recharge(self, kept: Kept) -> None:
+        size_bytes = kept.bytes_of(kept.size) if kept.size else 0
+        self._size_bytes += size_bytes - kept.size_bytes
+        kept.size_bytes = size_bytes
 
     def _forget(self, shown: Shown, own: Labels, kept: Kept) -> None:
         del shown.series[own]
@@ -260,14 +329,19 @@ class ReceivedMetrics:
             if not shown.series and shown.overflow is None:
                 self._withdraw(shown)
         for source in [source for source in self._sources.values() if not source.size]:
-            del self._sources[source.labels]
+            self._forget_source(source)
 
     def _shown_as(self, metric: Metric) -> Shown:
         kind = _kind(metric)
+        if len(metric.name) > _LONGEST_NAME or len(metric.unit) > _LONGEST_UNIT:
+            raise RefusedError("name")
         key = (metric.name, metric.unit, kind, metric.kind == "gauge")
-        shown = self._found.get(key)
-        if shown is None:
-            shown = self._found[key] = self._named(metric, kind)
+        shown = self._found.pop(key, None) or self._named(metric, kind)
+        self._found[key] = shown
+        shown.found_by.add(key)
+        if len(self._found) > _MOST_FOUND:
+            longest_ago = next(iter(self._found))
+            self._found.pop(longest_ago).found_by.discard(longest_ago)
         return shown
 
     def _named(self, metric: Metric, kind: Kind) -> Shown:
@@ -281,6 +355,10 @@ class ReceivedMetrics:
             claims = _claims(name, kind)
             if not any(map(self._is_taken, claims)):
                 shown = Shown(Family(name, metric.description[:_LONGEST_HELP], kind, unit=metric.unit), wanted, claims)
+                shown.size_bytes = _FAMILY_BYTES + 2 * text_bytes(name, shown.family.help)
+                if self._size_bytes + shown.size_bytes > self._most_bytes:
+                    raise RefusedError(_TOO_MANY_BYTES)
+                self._size_bytes += shown.size_bytes
                 self._shown[name] = shown
                 self._claimed.update(dict.fromkeys(claims, name))
                 return shown
@@ -295,7 +373,8 @@ class ReceivedMetrics:
         del self._shown[shown.family.name]
         for claim in shown.claims:
             del self._claimed[claim]
-        for key in [key for key, found in self._found.items() if found is shown]:
+        self._size_bytes -= shown.size_bytes
+        for key in shown.found_by:
             del self._found[key]
 
 

@@ -17,7 +17,7 @@ from novel_agent.model.point import (
 from novel_agent.model.point import Exemplar as ReceivedExemplar
 from novel_agent.model.value import Attributes
 from novel_agent.processors.cumulative import Classic, classic
-from novel_agent.processors.received_labels import Labels, named_labels
+from novel_agent.processors.received_labels import Labels, labels_bytes, named_labels
 from novel_agent.wire.prometheus_text import format_bound
 
 OVERFLOW_LABELS = (("otel_metric_overflow", "true"),)
@@ -25,6 +25,7 @@ OVERFLOW_LABELS = (("otel_metric_overflow", "true"),)
 _MOST_EXEMPLAR_CHARACTERS = 128
 _MOST_EXEMPLARS = 24
 _SUM, _COUNT = "_sum", "_count"
+_KEPT_BYTES, _LABEL_BYTES, _EXEMPLAR_BYTES = 120, 60, 500
 
 
 _NO_ATTRIBUTES: Attributes = {}
@@ -32,28 +33,43 @@ _NO_EXEMPLARS: list[ReceivedExemplar] = []
 
 
 class Source:
-    """A resource, told apart by job and instance; `size` is how many series it has on `/metrics`."""
+    """A resource, told apart by job and instance; `size` is how many series it has on `/metrics`.
 
-    __slots__ = ("info", "labels", "size")
+    `info_bytes` is what its `target_info` was charged with.
+    """
+
+    __slots__ = ("info", "info_bytes", "labels", "size")
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
         self.info: Labels = ()
+        self.info_bytes = 0
         self.size = 0
 
 
 class Kept:
-    """One set of labels of a metric and its last point, summed up if it came as deltas; `size` is how many series it is."""
+    """One set of labels of a metric and its last point, summed up if it came as deltas.
 
-    __slots__ = ("exemplars", "layout", "point", "seen_at", "size", "source")
+    `size` is how many series it is, `line_bytes` what its name and labels take in each of their lines, `size_bytes` what it was
+    charged with.
+    """
 
-    def __init__(self, source: Source | None) -> None:
+    __slots__ = ("exemplars", "layout", "line_bytes", "own_bytes", "point", "seen_at", "size", "size_bytes", "source")
+
+    def __init__(self, source: Source | None, name: str = "", labels: Labels = ()) -> None:
         self.source = source
+        self.line_bytes = len(name) + labels_bytes(labels)
+        self.own_bytes = _KEPT_BYTES + _LABEL_BYTES * len(labels) + self.line_bytes
+        self.size_bytes = 0
         self.point: AnyPoint | None = None
         self.exemplars: dict[int, Exemplar] | None = None
         self.layout: tuple[str, ...] = ()
         self.size = 0
         self.seen_at = 0.0
+
+    def bytes_of(self, size: int) -> int:
+        """What it takes with so many series, in memory and on `/metrics`: an estimate."""
+        return self.own_bytes + self.line_bytes * size + _EXEMPLAR_BYTES * len(self.exemplars or ())
 
     def keep(self, point: AnyPoint) -> None:
         """Have this point, which is the series' own from now on, without attributes and exemplars."""
@@ -94,7 +110,11 @@ def _exemplars(received: Iterable[ReceivedExemplar]) -> Iterator[Exemplar]:
 def _exemplar_labels(exemplar: ReceivedExemplar) -> Iterator[Label]:
     """The ids, then what else fits (OpenMetrics 1.0, section 4.7: at most 128 characters of names and values)."""
     left = _MOST_EXEMPLAR_CHARACTERS
-    ids = {"trace_id": exemplar.trace_id.hex(), "span_id": exemplar.span_id.hex()}
+    trace_id, span_id = exemplar.trace_id, exemplar.span_id
+    ids = {
+        "trace_id": trace_id.hex() if len(trace_id) == 16 else "",
+        "span_id": span_id.hex() if len(span_id) == 8 else "",
+    }
     for label, value in (*ids.items(), *named_labels(exemplar.attributes, ids)):
         if value and len(label) + len(value) <= left:
             left -= len(label) + len(value)
@@ -163,6 +183,10 @@ def _series(family: Family, own: Labels, layout: tuple[str, ...]) -> Iterator[Se
             yield Series(family, (*own, (label, part)), suffix)
 
 
+Wanted = tuple[str, str, str, bool]
+"""A metric as it came: its name, its unit, the kind it is shown as, and whether it is a gauge."""
+
+
 class Shown:
     """A metric under the name it is shown under."""
 
@@ -170,6 +194,10 @@ class Shown:
         self.family = family
         self.wanted = wanted
         self.claims = claims
+        self.size_bytes = 0
+        """What its names and its help were charged with."""
+        self.found_by: set[Wanted] = set()
+        """Under which it is looked up."""
         self.series: dict[Labels, Kept] = {}
         self.overflow: Kept | None = None
         self._layouts: list[tuple[Labels, tuple[str, ...]]] = []

@@ -6,6 +6,7 @@ them. Names and labels are those of Grafana Tempo and of the OpenTelemetry Colle
 """
 
 from collections.abc import Iterable, Iterator
+from sys import getsizeof
 from typing import NamedTuple
 
 from novel_agent.model.metric import Block, Family, Number, Shape
@@ -53,8 +54,10 @@ _DATABASE_NAMES = (*_PEER, "network.peer.address", "db.namespace", "db.name", *_
 _MESSAGING_NAMES = (*_PEER, "messaging.system")
 
 _EDGE_BYTES = 960
+"""Both ids, a side and what holds them, without its texts."""
 _SHAPES = (Shape([UNPAIRED.series()]), Shape([DROPPED.series()]))
 _CALLERS, _CALLEES = frozenset({CLIENT, PRODUCER}), frozenset({SERVER, CONSUMER})
+_NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 
 _Key = tuple[bytes, bytes]
 """Trace id, and the id of the caller's span."""
@@ -136,7 +139,7 @@ class ServiceGraph:
             service = label_value(group.origin.resource.get("service.name", UNKNOWN_SERVICE))
             for span in group.spans:
                 if span.kind in _CALLERS:
-                    self._caller((span.trace_id, span.span_id), _side(service, span, _callee_of(span)), now)
+                    self._caller(span, _side(service, span, _callee_of(span)), now)
                 elif span.kind in _CALLEES:
                     self._callee(span, _side(service, span), now)
         while self.size_bytes > self._memory_bytes:
@@ -164,7 +167,11 @@ class ServiceGraph:
         self.expire(now)
         return self._measures.metrics(now)
 
-    def _caller(self, key: _Key, caller: _Side, now: float) -> None:
+    def _caller(self, span: Span, caller: _Side, now: float) -> None:
+        key = (span.trace_id, span.span_id)
+        if not _is_valid(*key):
+            self.unpaired += 1
+            return
         waiting = self._waiting.get(key)
         if waiting is None:
             waiting = self._wait(key, now)
@@ -177,18 +184,21 @@ class ServiceGraph:
             del self._waiting[key]
         else:
             waiting.caller = caller
-            self._grow(waiting, _EDGE_BYTES + len(caller.node))
+            self._grow(waiting, _size_bytes(caller))
 
     def _callee(self, span: Span, callee: _Side, now: float) -> None:
-        if not span.parent_span_id:
+        key = (span.trace_id, span.parent_span_id)
+        if span.parent_span_id in (b"", _NO_SPAN):
             self._without_caller(callee, now)
             return
-        key = (span.trace_id, span.parent_span_id)
+        if not _is_valid(*key):
+            self.unpaired += 1
+            return
         waiting = self._waiting.get(key)
         if waiting is None or waiting.caller is None:
             waiting = waiting or self._wait(key, now)
             waiting.callees.append(callee)
-            self._grow(waiting, _EDGE_BYTES)
+            self._grow(waiting, _size_bytes(callee))
             return
         self._edge(waiting.caller, callee, now)
         waiting.paired = True
@@ -239,6 +249,20 @@ class ServiceGraph:
         self._measures.observe(client_seconds, caller.seconds, stands_for, caller.sample)
 
 
+def _is_valid(trace_id: bytes, span_id: bytes) -> bool:
+    """Whether these tell spans apart: 16 and 8 bytes, not all of them zero (trace/v1/trace.proto)."""
+    return len(trace_id) == 16 and len(span_id) == 8 and trace_id != _NO_TRACE and span_id != _NO_SPAN
+
+
+def _ids(span: Span) -> tuple[bytes, bytes]:
+    """Those of an exemplar; none where they are not ids, which may be of any size and would wait with the side."""
+    return (span.trace_id, span.span_id) if _is_valid(span.trace_id, span.span_id) else (b"", b"")
+
+
+def _size_bytes(side: _Side) -> int:
+    return _EDGE_BYTES + getsizeof(side.node) + getsizeof(side.service)
+
+
 def _side(service: str, span: Span, callee: tuple[str, str] = ("", "")) -> _Side:
     seconds = span.seconds
     return _Side(
@@ -247,7 +271,7 @@ def _side(service: str, span: Span, callee: tuple[str, str] = ("", "")) -> _Side
         span.status_code == STATUS_ERROR,
         span.kind in (PRODUCER, CONSUMER),
         weight(span),
-        (span.end_unix_nano, seconds, span.trace_id, span.span_id),
+        (span.end_unix_nano, seconds, *_ids(span)),
         *callee,
     )
 

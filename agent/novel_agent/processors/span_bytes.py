@@ -4,7 +4,7 @@ A payload is whole occurrences of `resource_spans` (opentelemetry-proto, trace/v
 wire format are `WireError`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from novel_agent.wire.protobuf import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, WireError, varint
@@ -33,6 +33,24 @@ class Edited(NamedTuple):
 
     payload: bytes
     changes: int
+
+
+Editing = Generator[None, None, Edited]
+"""An edit in slices: it yields after each."""
+
+SLICE_BYTES = 96 << 10
+SPAN_BYTES = 100
+"""What a span costs beside its bytes, in bytes."""
+
+
+def finished(editing: Editing) -> Edited:
+    """The edit, made at once."""
+    while True:
+        try:
+            next(editing)
+        except StopIteration as end:
+            result: Edited = end.value
+            return result
 
 
 def split(payload: bytes) -> list[Resource]:
@@ -100,8 +118,11 @@ def occurrences(message: bytes, wanted: int) -> tuple[bytes, list[bytes]]:
     try:
         while position < end:
             if message[position] != wanted:
-                stop = _end_of_field(message, position)[2]
-                rest.append(message[position:stop])
+                tag, start, stop = _end_of_field(message, position)
+                if tag == wanted:  # in more bytes than it needs, which protobuf's readers take
+                    found.append(message[start:stop])
+                else:
+                    rest.append(message[position:stop])
                 position = stop
                 continue
             start, size = position + 2, message[position + 1]

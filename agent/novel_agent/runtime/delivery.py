@@ -4,8 +4,10 @@ Nothing here decodes unless a configured step must. What is refused is refused b
 client that sends it again is not counted twice.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
 
 from novel_agent.config.schema import Config
 from novel_agent.logs import get_logger
@@ -35,6 +37,11 @@ RENAMED = Family(
     "novel_agent_received_metrics_renamed", "1 for each family that is shown under another name, because its own was taken.",
     "gauge", ("wanted", "shown"),
 )  # fmt: skip
+
+_LATEST_SECONDS = 3600.0
+"""How far ahead of this clock a point may be."""
+
+Result = TypeVar("Result")
 
 _OF_THE_HOST = ("cloud.", "host.", "k8s.cluster.", "k8s.node.", "os.")
 """What holds for everything on this host; its container, pod or process is the sender's to say."""
@@ -100,7 +107,7 @@ class Delivery:
             await self._deliver_spans(batch)
             return
         if batch.signal == "metrics":
-            self._show(batch)
+            await self._show(batch)
         await self._destinations.publish(batch, durable=True)
         self._destinations.tap.offer(batch, SOURCE)
 
@@ -113,19 +120,22 @@ class Delivery:
 
     async def _deliver_spans(self, batch: Batch) -> None:
         assert self.spans is not None
-        batch = self.spans.look(batch, self._now())
+        spans = self.spans
+        batch = await _in_turns(spans.looking(batch, self._now()))
         if self.recent is not None and batch.payload:
             self.recent.add(batch.payload, self._now())
-        batch = self.spans.choose(batch)
+        batch = spans.choose(batch)
         if self.tail is not None:
             await self.tail.put(batch)
         else:
             await self._destinations.publish(batch, durable=True)
         self._destinations.tap.offer(batch, SOURCE)
 
-    def _show(self, batch: Batch) -> None:
+    async def _show(self, batch: Batch) -> None:
+        latest_unix_nano = round((self._now() + _LATEST_SECONDS) * 1e9)
         try:
-            self.received.take(batch.payload, self._steady())
+            for _ in self.received.taking(batch.payload, self._steady(), latest_unix_nano):
+                await asyncio.sleep(0)
         except ValueError as error:  # WireError, or numbers that do not fit each other
             log.warning("metrics that cannot be read are forwarded but not shown", reason=error)
 
@@ -174,3 +184,14 @@ class Delivery:
             *(self.spans.blocks(now) if self.spans is not None else ()),
             *(self.tail.blocks() if self.tail is not None else ()),
         ]
+
+
+async def _in_turns(work: Generator[None, None, Result]) -> Result:
+    """What the work gives, others having a turn wherever it yields."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        await asyncio.sleep(0)

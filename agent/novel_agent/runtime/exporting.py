@@ -10,17 +10,15 @@ A signal that could not be sent lets the others go first the next time, so that 
 does not keep the others from theirs.
 
 A request is made of batches that came from different clients. Where the destination refuses it for what is in it
-(`CONTENT_REFUSED`), the batches are sent again in halves, and halves of halves, so that a bad one is dropped alone. How often a
-request may be taken apart is bounded; where the one before was refused in all its parts it is not one batch that is bad, and
-only a few times are allowed until the destination takes something.
+(`CONTENT_REFUSED`), `isolation` finds the bad ones, so that they are dropped alone.
 """
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -29,10 +27,11 @@ from novel_agent.logs import get_logger
 from novel_agent.model.batch import SIGNALS, Batch, Signal
 from novel_agent.outputs.output import Delivered, Joining, Output
 from novel_agent.runtime.concurrency import Window
+from novel_agent.runtime.isolation import Isolation, Refused
 from novel_agent.runtime.retry import Backoff
 from novel_agent.state.queue import REQUEST_BYTES, BatchQueue, Lease, joined
 
-SHUTDOWN, PARTIAL, FAULT = "shutdown", "partial_success", "fault"
+SHUTDOWN, PARTIAL, FAULT, MALFORMED = "shutdown", "partial_success", "fault", "malformed"
 """Reasons of drops, beside what an OutputRejected names."""
 
 CONTENT_REFUSED = frozenset(
@@ -45,7 +44,7 @@ CONTENT_REFUSED = frozenset(
         "grpc_internal",
         "grpc_unknown",
         "grpc_resource_exhausted",
-        "malformed",
+        MALFORMED,
     }
 )
 """Reasons of a refusal that may be due to a part of the request."""
@@ -57,12 +56,22 @@ ENOUGH_BYTES = REQUEST_BYTES
 UNDER_WAY_BYTES = 2 << 20
 """With so much under way no further request is begun, whatever the window: they are in memory until they are answered."""
 
-_FURTHER_CUTS = 16
-_FEW_CUTS = 4
-
 State = Literal["idle", "delivering", "waiting to retry", "stopped"]
 
 log = get_logger("export")
+
+
+class _Later(NamedTuple):
+    """Not now."""
+
+    seconds: float
+
+
+_Losses: TypeAlias = Counter[tuple[Signal, str]]
+"""Items of one lease that were dropped, by what is said of that: one line in the log for all that are dropped alike."""
+
+_Outcome: TypeAlias = Literal["taken", "refused"] | OutputRejected | _Later
+"""What became of a request; an OutputRejected where it may be due to a part of it."""
 
 
 class ExportStatistics(msgspec.Struct):
@@ -93,7 +102,8 @@ class ExportStatistics(msgspec.Struct):
 class Exporter:
     """Delivers what is put into its queue: `run` for as long as it lives, `drain` at its end.
 
-    `concurrency` is the most requests that are under way at a time. `now` is the wall clock, for statistics only.
+    `concurrency` is the most requests that are under way at a time. With `is_otlp` the batches are OTLP and are looked into
+    where they are refused. `now` is the wall clock, for statistics only.
     """
 
     def __init__(
@@ -104,6 +114,7 @@ class Exporter:
         *,
         signals: Collection[Signal] = SIGNALS,
         concurrency: int = 1,
+        is_otlp: bool = False,
         linger_seconds: float = 0.0,
         backoff: Backoff | None = None,
         now: Callable[[], float] = time.time,
@@ -115,6 +126,7 @@ class Exporter:
         self.signals = frozenset(signals)
         self.statistics = ExportStatistics()
         self.window = Window(concurrency)
+        self._is_otlp = is_otlp
         self._linger_seconds = linger_seconds
         self._backoff = backoff or Backoff()
         self._now = now
@@ -128,7 +140,7 @@ class Exporter:
         self._failures_seen = 0
         self._failing_since: float | None = None
         self._overflowing = False
-        self._isolates = True
+        self._is_hopeful = True
         self._avoid: Signal | None = None
 
     @property
@@ -270,36 +282,37 @@ class Exporter:
 
     async def _deliver(self, lease: Lease) -> None:
         """Send one lease, whole or, where a part of it is refused, in parts."""
-        pending: deque[Sequence[Batch]] = deque([lease.parts])
-        settled, taken_before, cuts = False, self.statistics.sent_requests, 0
+        isolation = Isolation(
+            lease.parts, is_otlp=self._is_otlp, in_order=self.output.in_order, is_hopeful=self._is_hopeful
+        )
+        settled, losses = False, _Losses()
         try:
-            while pending:
-                parts = pending.popleft()
-                may_cut = cuts < self._most_cuts(len(lease.parts))
-                pieces = lease.pieces if parts is lease.parts else parts
-                before = len(pending)
-                wait_seconds = await self._send(pieces, parts, pending if may_cut else None)
-                cuts += len(pending) > before
-                if wait_seconds is None:
-                    settled = True
+            while (parts := isolation.next()) is not None:
+                answer = await self._send(lease.pieces if parts is lease.parts else parts, len(parts), losses)
+                if isinstance(answer, _Later):
+                    if not settled:
+                        return
+                    isolation.again(parts)
+                    await asyncio.sleep(answer.seconds)
                     continue
-                if not settled:
-                    return
-                pending.appendleft(parts)
-                await asyncio.sleep(wait_seconds)
+                settled = True
+                if answer == "taken":
+                    isolation.taken()
+                elif answer == "refused":
+                    isolation.refused_alone()
+                else:
+                    self._give_up(await isolation.refused(parts, answer), losses)
+            for refused in isolation.given_up():
+                self._give_up(refused, losses)
             self.queue.acknowledge(lease)
-            if len(lease.parts) > 1 and self.statistics.sent_requests == taken_before:
-                self._isolates = False  # it is not one batch that is bad; `_on_delivered` takes that back
+            self._is_hopeful = self._is_hopeful and not isolation.is_hopeless
         finally:
+            for (signal, text), items in losses.items():
+                log.error("rejected, data lost", destination=self.name, signal=signal, items=items, reason=text)
             self.queue.give_back(lease)  # whatever is settled is no longer there to be given back
 
-    def _most_cuts(self, parts: int) -> int:
-        return 2 * parts.bit_length() + _FURTHER_CUTS if self._isolates else _FEW_CUTS
-
-    async def _send(
-        self, pieces: Sequence[Batch], parts: Sequence[Batch], pending: "deque[Sequence[Batch]] | None"
-    ) -> float | None:
-        """Send one request: None where that is settled, or taken apart, else the seconds to wait before it is sent again."""
+    async def _send(self, pieces: Sequence[Batch], parts: int, losses: _Losses) -> _Outcome:
+        """Send one request of so many parts. A refusal that may be due to some of them is given back, and nothing dropped."""
         began, failures_seen, under_way = time.monotonic(), self._failures_seen, len(self._under_way)
         try:
             if self._joining is not None:
@@ -307,33 +320,37 @@ class Exporter:
             else:
                 delivered = await self.output.send(joined(pieces))
         except OutputUnavailable as error:
-            return self._on_unavailable(error, failures_seen, pieces[0].signal)
+            return _Later(self._on_unavailable(error, failures_seen, pieces[0].signal))
         except MemoryError:
-            return self._on_unavailable(OutputUnavailable("out of memory"), failures_seen, pieces[0].signal)
+            memory = OutputUnavailable("out of memory")
+            return _Later(self._on_unavailable(memory, failures_seen, pieces[0].signal))
         except OutputRejected as error:
-            if len(parts) > 1 and error.reason in CONTENT_REFUSED and pending is not None:
-                self._take_apart(parts, pending, error)
-            else:
-                self._on_rejected(pieces, error.reason, str(error))
+            self._on_refused(str(error))
+            if parts > 1 and error.reason in CONTENT_REFUSED:
+                return error
+            self._drop(pieces, error.reason, str(error), losses)
+            return "refused"
         except Exception as error:  # a fault of ours must not stop the batches behind this one
             log.exception("fault in an output, batch dropped", destination=self.name)
-            self._on_rejected(pieces, FAULT, type(error).__name__)
-        else:
-            self.window.answered(time.monotonic() - began, under_way)
-            self._on_delivered(pieces, delivered)
-        return None
+            self._on_refused(type(error).__name__)
+            self._drop(pieces, FAULT, type(error).__name__, losses)
+            return "refused"
+        self.window.answered(time.monotonic() - began, under_way)
+        self._on_delivered(pieces, delivered)
+        return "taken"
 
-    def _take_apart(self, parts: Sequence[Batch], pending: "deque[Sequence[Batch]]", error: OutputRejected) -> None:
-        self.statistics.failed_requests += 1
-        self._note_error(str(error))
-        self._answered()
-        middle = len(parts) // 2
-        pending.extendleft([parts[middle:], parts[:middle]])
+    def _give_up(self, refused: Refused | None, losses: _Losses) -> None:
+        if refused is None:
+            return
+        if refused.error is None:
+            self._drop(refused.parts, MALFORMED, "what a client sent cannot be read to the bottom", losses)
+        else:
+            self._drop(refused.parts, refused.error.reason, str(refused.error), losses)
 
     def _on_delivered(self, pieces: Sequence[Batch], delivered: Delivered) -> None:
         statistics = self.statistics
         self._answered()
-        self._isolates = True
+        self._is_hopeful = True
         if pieces[0].signal == self._avoid:
             self._avoid = None
         statistics.sent_requests += 1
@@ -352,13 +369,15 @@ class Exporter:
             statistics.warnings += 1
             log.warning("accepted with a warning", destination=self.name, signal=signal, reason=delivered.message)
 
-    def _on_rejected(self, pieces: Sequence[Batch], reason: str, text: str) -> None:
+    def _on_refused(self, text: str) -> None:
         self._answered()
         self.statistics.failed_requests += 1
         self._note_error(text)
+
+    def _drop(self, pieces: Sequence[Batch], reason: str, text: str, losses: _Losses) -> None:
         signal, items = pieces[0].signal, sum([batch.items for batch in pieces])
         self.statistics.rejected_items[signal, reason] += items
-        log.error("rejected, data lost", destination=self.name, signal=signal, items=items, reason=text)
+        losses[signal, text] += items
 
     def _on_unavailable(self, error: OutputUnavailable, failures_seen: int, signal: Signal) -> float:
         """One that began before the last failure says nothing new: the back-off grows once for all that were under way."""

@@ -5,7 +5,7 @@ up (so that sampling changes no figure), and then traces are chosen by their ids
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from novel_agent.config.schema import SpanMetrics, Traces
@@ -31,10 +31,13 @@ EDITED = Family("novel_agent_traces_edited_values_total", "Values of spans that 
 HEAD_SAMPLING, UNREADABLE = "head_sampling", "unreadable"
 
 _NANOS = 1_000_000_000
+_SPANS_A_SLICE = 400
+_SPANS_A_GROUP = 2
+"""What a resource costs beside its spans, in spans."""
 _ORIGIN = Origin(resource={"service.name": "novel-engine-agent"}, scope="novel-engine-agent")
 
-Edit = Callable[[bytes], tuple[bytes, int]]
-"""A payload to the edited one, and how many values were changed."""
+Edit = Callable[[bytes], Generator[None, None, tuple[bytes, int]]]
+"""A payload to the edited one, and how many values were changed; in slices."""
 
 
 class Measure(Protocol):
@@ -75,33 +78,58 @@ class SpanPipeline:
             self._choose = HeadSampler(traces.head_sampling)
 
     def look(self, batch: Batch, now: float) -> Batch:
-        """Edit and measure. Spans that cannot be read pass as they came; where they were to be redacted, they do not."""
+        """Edit and measure. Spans that cannot be read pass as they came.
+
+        WireError where they cannot be redacted; nothing was counted then.
+        """
+        looking = self.looking(batch, now)
+        while True:
+            try:
+                next(looking)
+            except StopIteration as end:
+                looked: Batch = end.value
+                return looked
+
+    def looking(self, batch: Batch, now: float) -> Generator[None, None, Batch]:
+        """The same, yielding between slices of some 10 ms: others may have a turn."""
         if not self._edits and not self.measures:
             return batch
         try:
-            payload = self._edit(batch.payload)
-            self._measure(payload, now)
+            payload, changes = yield from self._edit(batch.payload)
         except WireError as error:
+            if self.traces.redact is not None:
+                raise
             log.warning("spans that cannot be read", reason=error)
-            if self.traces.redact is None:
-                return batch
-            self.dropped[UNREADABLE] += batch.items
-            return Batch("traces", b"", 0)
+            payload, changes = batch.payload, 0
+        self.edited += changes
+        try:
+            yield from self._measure(payload, now)
+        except WireError as error:
+            log.warning("spans that cannot be read are not counted", reason=error)
         return batch if payload is batch.payload else Batch("traces", payload, batch.items)
 
-    def _edit(self, payload: bytes) -> bytes:
+    def _edit(self, payload: bytes) -> Generator[None, None, tuple[bytes, int]]:
+        edited = 0
         for edit in self._edits:
-            payload, changes = edit(payload)
-            self.edited += changes
-        return payload
+            payload, changes = yield from edit(payload)
+            edited += changes
+        return payload, edited
 
-    def _measure(self, payload: bytes, now: float) -> None:
-        if self.measures:
-            from novel_agent.wire.otlp_read import read_spans
+    def _measure(self, payload: bytes, now: float) -> Iterator[None]:
+        if not self.measures:
+            return
+        from novel_agent.wire.otlp_read import read_spans
 
-            groups = list(read_spans(payload))
-            for measure in self.measures.values():
-                measure.take(groups, now)
+        groups: Iterable[SpanGroup] = read_spans(payload)
+        if self.traces.redact is not None:  # refused where one cannot be read: then none is counted
+            held: list[SpanGroup] = []
+            yield from _in_slices(groups, held.append)
+            groups = held
+        yield from _in_slices(groups, lambda group: self._count(group, now))
+
+    def _count(self, group: SpanGroup, now: float) -> None:
+        for measure in self.measures.values():
+            measure.take([group], now)
 
     def choose(self, batch: Batch) -> Batch:
         """What head sampling keeps."""
@@ -141,18 +169,28 @@ class SpanPipeline:
         return [*(block for measure in self.measures.values() for block in measure.blocks(now)), own]
 
 
+def _in_slices(groups: Iterable[SpanGroup], do: Callable[[SpanGroup], None]) -> Iterator[None]:
+    spans = 0
+    for group in groups:
+        if spans >= _SPANS_A_SLICE:
+            spans = 0
+            yield
+        spans += _SPANS_A_GROUP + len(group.spans)
+        do(group)
+
+
 def _edits(traces: Traces) -> Iterator[Edit]:
     if traces.redact is not None:
         from novel_agent.processors.redact import Redactor
 
         if traces.redact.attributes or traces.redact.values:
-            yield Redactor(traces.redact, linear)
+            yield Redactor(traces.redact, linear).editing
         else:
-            yield Redactor(traces.redact)
+            yield Redactor(traces.redact).editing
     if traces.limits is not None:
         from novel_agent.processors.attribute_limits import AttributeLimiter
 
-        yield AttributeLimiter(traces.limits)
+        yield AttributeLimiter(traces.limits).editing
 
 
 def linear(pattern: str) -> Pattern:

@@ -18,7 +18,7 @@ from novel_agent.model.metric import Block, Family, Shape
 from novel_agent.processors.patterns import compile_re
 from novel_agent.processors.tail_sampling import Decided, TailSampler
 from novel_agent.runtime.spans import UNREADABLE, linear
-from novel_agent.state.queue import Lease, QueueFull
+from novel_agent.state.queue import Lease, QueueFull, joined
 from novel_agent.state.spool import Spool
 from novel_agent.wire.protobuf import WireError
 
@@ -62,10 +62,8 @@ class TailSampling:
     ) -> None:
         self.spool = spool
         self.made_of = tail_settings(traces)
-        compile_regex = linear if any(rule.attributes for rule in traces.tail_sampling) else compile_re
-        self.sampler = TailSampler(
-            traces.tail_sampling, traces.tail_wait_seconds, traces.tail_memory_bytes, compile_regex
-        )
+        self._traces = traces
+        self.sampler = _sampler(traces)
         self._keeps_all = not traces.tail_sampling
         self._publish = publish
         self._dropped = dropped
@@ -109,9 +107,24 @@ class TailSampling:
         handle = Lease(lease.number, _NOTHING, ())  # the sampler has the bytes it needs, and bounds them
         try:
             self.sampler.add(lease.batch.payload, self._now(), handle)
-        except WireError as error:
-            log.warning("spans that cannot be read, dropped", reason=error, items=lease.batch.items)
-            self._dropped[UNREADABLE] += lease.batch.items
+        except WireError:
+            self._show_readable(lease, handle)
+
+    def _show_readable(self, lease: Lease, handle: Lease) -> None:
+        """What different clients sent is in one lease: only those batches are dropped that cannot be read by themselves."""
+        readable: list[Batch] = []
+        trial = _sampler(self._traces)
+        for part in lease.parts[:]:  # made at once
+            try:
+                trial.add(part.payload, 0.0, None)
+            except WireError as error:
+                log.warning("spans that cannot be read, dropped", reason=error, items=part.items)
+                self._dropped[UNREADABLE] += part.items
+            else:
+                readable.append(part)
+        if readable:
+            self.sampler.add(joined(readable).payload, self._now(), handle)
+        else:
             self.spool.acknowledge(lease)
 
     async def _settle(self, decided: Decided) -> None:
@@ -137,6 +150,11 @@ class TailSampling:
                 return
             except QueueFull:
                 await asyncio.sleep(_FULL_PAUSE_SECONDS)
+
+
+def _sampler(traces: Traces) -> TailSampler:
+    compile_regex = linear if any(rule.attributes for rule in traces.tail_sampling) else compile_re
+    return TailSampler(traces.tail_sampling, traces.tail_wait_seconds, traces.tail_memory_bytes, compile_regex)
 
 
 def tail_settings(traces: Traces) -> object:

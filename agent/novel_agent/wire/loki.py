@@ -76,9 +76,9 @@ def _of_record(record: LogRecord, attributes: Attributes) -> dict[str, str]:
     metadata = {}
     if level := level_of(record):
         metadata["level"] = level
-    if record.trace_id:
+    if len(record.trace_id) == 16:
         metadata["trace_id"] = record.trace_id.hex()
-    if record.span_id:
+    if len(record.span_id) == 8:
         metadata["span_id"] = record.span_id.hex()
     if record.event_name:
         metadata["event_name"] = record.event_name

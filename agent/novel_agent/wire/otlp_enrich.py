@@ -6,12 +6,14 @@ lookup and one joining of slices, a few microseconds beyond copying it.
 
 from collections.abc import Iterator, Sequence
 
-from novel_agent.wire.otlp_scan import FIRST, CutOff, Misformed, field_at
+from novel_agent.wire.otlp_scan import FIRST, CutOff, Misformed, TooMany, field_at
 from novel_agent.wire.protobuf import length_delimited, varint
 
 _FIRST_TAG = bytes([FIRST])
 _MOST_REMEMBERED = 32
 _LARGEST_REMEMBERED_BYTES = 16 << 10
+_MOST_ADDED_BYTES = 4 << 20
+"""To a payload, which has about 1 MiB: 4,000 resources that lack 1 KiB each."""
 _MOST_PARTS = 1_000
 """A slice takes far more memory than a resource of few bytes; so many are joined at a time."""
 
@@ -22,7 +24,7 @@ class Enricher:
     An attribute is its key and the content of its KeyValue (`otlp.attribute`); of a key that is there twice the first counts.
     What the sender says is never overridden, also where its value is empty. Called with a Batch's payload it returns the
     enriched one, or the same object where nothing is missing; WireError where a resource is not well formed, as far as it
-    must be read for its keys. Holds at most 1 MiB.
+    must be read for its keys, TooMany where more than 4 MiB would be added. Holds at most 1 MiB.
     """
 
     def __init__(self, attributes: Sequence[tuple[str, bytes]]) -> None:
@@ -38,7 +40,7 @@ class Enricher:
         view = memoryview(payload)
         blocks: list[bytes] = []
         parts: list[bytes | memoryview] = []
-        copied = position = 0
+        copied = position = added = 0
         size = len(payload)
         while position < size:
             tag, content, end = field_at(payload, position)
@@ -48,6 +50,11 @@ class Enricher:
                 start, stop, resource = self._edit(payload, content, end)
                 if resource:
                     grown = end - content - (stop - start) + len(resource)
+                    added += len(resource) - (stop - start)
+                    if added > _MOST_ADDED_BYTES:
+                        raise TooMany(
+                            f"so many resources that more than {_MOST_ADDED_BYTES} bytes of attributes would be added"
+                        )
                     parts += (view[copied:position], _FIRST_TAG, varint(grown), view[content:start], resource)
                     copied = stop
                     if len(parts) > _MOST_PARTS:

@@ -44,7 +44,7 @@ from novel_agent.wire.otlp_values import (
     text,
     varint_at,
 )
-from novel_agent.wire.protobuf import WireError, zigzag
+from novel_agent.wire.protobuf import WireError, varint, zigzag
 
 _MOST_ITEMS = 512
 _MOST_BYTES = 256 << 10
@@ -363,6 +363,8 @@ def read_record(content: bytes) -> LogRecord:
     return record
 
 
+_POINT = 0x0A
+_BESIDE_POINTS = frozenset({0x10, 0x18})
 _KINDS: dict[int, PointKind] = {
     0x2A: "gauge",
     0x3A: "sum",
@@ -393,6 +395,50 @@ def read_metric(content: bytes) -> Metric:
         metric.kind = _KINDS[found]
         _read_data(metric, data)
     return metric
+
+
+def metric_parts(content: bytes | memoryview, most_bytes: int = 16 << 10) -> Iterator[bytes]:
+    """The content of a metric's message as several with some of its points each, so that no more are decoded at once.
+
+    A part is larger than `most_bytes` only where a single point is. A metric that is not comes as it is.
+    """
+    if len(content) <= most_bytes:
+        yield bytes(content)
+        return
+    whole = memoryview(content)
+    head, data = bytearray(), b""
+    found = 0
+    for tag, begin, start, end in _walk(whole):
+        if tag in _KINDS:
+            data = data + whole[start:end] if tag == found else bytes(whole[start:end])
+            found = tag
+        else:
+            head += whole[begin:end]
+    beside: dict[int, memoryview] = {}
+    part: list[memoryview] = []
+    parts = [part]
+    first = last = size = 0
+    inner = memoryview(data)
+    for tag, begin, _, end in _walk(inner):
+        if tag != _POINT:
+            if tag in _BESIDE_POINTS:
+                beside[tag] = inner[begin:end]
+            continue
+        if begin != last or size + end - first > most_bytes:
+            part.append(inner[first:last])
+            size += last - first
+            first = begin
+            if size + end - begin > most_bytes:
+                part, size = [], 0
+                parts.append(part)
+        last = end
+    part.append(inner[first:last])
+    if not any(map(any, parts)):
+        yield bytes(whole)
+        return
+    for each in parts:
+        points = b"".join((*beside.values(), *each))
+        yield b"".join((head, bytes([found]), varint(len(points)), points))
 
 
 def _read_data(metric: Metric, data: bytes) -> None:

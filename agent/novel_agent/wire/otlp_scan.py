@@ -19,6 +19,14 @@ from novel_agent.wire.protobuf import FIXED32, FIXED64, LARGEST_FIELD, LENGTH_DE
 
 Bytes: TypeAlias = bytes | bytearray
 
+MOST_PARTS = 50_000
+"""Of what is worked on at once, which is about 1 MiB: an item, metric or scope is one, a resource `RESOURCE_PARTS`.
+
+Real ones have more than 20 bytes. An empty one has two, and costs whoever decodes it as much memory and time as any.
+"""
+RESOURCE_PARTS = 10
+"""A resource gets attributes added, and is decoded with all it has."""
+
 FIRST, SECOND, THIRD = (number << 3 | LENGTH_DELIMITED for number in (1, 2, 3))
 """The tags of a message's first three fields where they are messages or strings."""
 
@@ -28,6 +36,13 @@ _METRIC_DATA = frozenset(
 _BOOL_VALUE, _INT_VALUE, _DOUBLE_VALUE = 2 << 3 | VARINT, 3 << 3 | VARINT, 4 << 3 | FIXED64
 _LARGEST_TAG = LARGEST_FIELD << 3 | 7
 _UINT64_LIMIT = 1 << 64
+_AROUND_SHIFT = 32
+_ITEMS_MASK = (1 << _AROUND_SHIFT) - 1
+_PART = 1 << _AROUND_SHIFT
+_RESOURCE = RESOURCE_PARTS * _PART
+_TOO_MANY = (MOST_PARTS + 1) * _PART
+_STRETCH_BYTES = 128 << 10
+"""So often it is asked whether there are too many already: at least two bytes a part, so never much later than they are."""
 
 three_bytes = struct.Struct("<BBB").unpack_from
 """A tag and a length of two bytes; struct.error within two bytes of the data's end."""
@@ -55,6 +70,15 @@ class CutOff(Misformed):
         super().__init__(position, "cut off within a field")
 
 
+class TooMany(WireError):  # noqa: N818 - named by what the bytes are
+    """Sound, but more of it than is taken."""
+
+
+def too_many_parts(most: int) -> TooMany:
+    """More parts than are taken."""
+    return TooMany(f"more than {most} items, metrics, scopes and resources (one of these counts as {RESOURCE_PARTS})")
+
+
 class Scanned(NamedTuple):
     """`items` counts spans, log records or data points; `payload` is what a Batch of them holds."""
 
@@ -65,15 +89,14 @@ class Scanned(NamedTuple):
 def scan(signal: Signal, body: bytes, *, deep: bool = False) -> Scanned:
     """A whole request's items and payload; WireError, which says at which byte, where its lengths do not add up.
 
+    TooMany where there are more than `MOST_PARTS`.
     `payload` is `body` itself unless there are top-level fields other than the first, which are left out. Shallow, it looks
     no deeper than it must to count: 100 spans in 40 KB take about 20 µs. Deep, it reads every field to the bottom by the schema
     (about 1 ms): unknown fields and those of a foreign wire type are passed over, text need not be UTF-8.
     """
-    if deep:
-        check(REQUESTS[signal], body, 0, len(body))
     count = ITEMS[signal]
     kept: bytearray | None = None
-    items = position = 0
+    counted = position = 0
     size = len(body)
     while position < size:
         start = position
@@ -81,11 +104,18 @@ def scan(signal: Signal, body: bytes, *, deep: bool = False) -> Scanned:
         if position > size:
             raise _overlong(REQUESTS[signal], size)
         if key == FIRST:
-            items += _resource_items(body, content, position, count)
+            counted += _resource_items(body, content, position, count)
+            if counted >= _TOO_MANY:
+                break
             if kept is not None:
                 kept += body[start:position]
         elif kept is None:
             kept = bytearray(body[:start])
+    items = counted & _ITEMS_MASK
+    if items + (counted >> _AROUND_SHIFT) > MOST_PARTS:
+        raise too_many_parts(MOST_PARTS)
+    if deep:
+        check(REQUESTS[signal], body, 0, size)
     return Scanned(items, body if kept is None else bytes(kept))
 
 
@@ -145,14 +175,16 @@ def _overlong(name: str, end: int) -> Misformed:
 
 
 def _resource_items(data: Bytes, position: int, end: int, count: Callable[[Bytes, int, int], int]) -> int:
-    """Items of the ResourceX whose content this is."""
-    items = 0
+    """Items of the ResourceX whose content this is, and, shifted, the parts around them: counted in one number."""
+    items = _RESOURCE
     while position < end:
         key, content, position = field_at(data, position)
         if position > end:
             raise _overlong("resource's message", end)
         if key == SECOND:
-            items += count(data, content, position)
+            items += count(data, content, position) + _PART
+            if items >= _TOO_MANY:
+                break
     return items
 
 
@@ -162,12 +194,14 @@ def _spans_or_records(data: Bytes, position: int, end: int) -> int:
 
 def _points_of_scope(data: Bytes, position: int, end: int) -> int:
     items = 0
-    while position < end:
-        key, content, position = field_at(data, position)
-        if position > end:
-            raise _overlong("scope's message", end)
-        if key == SECOND:
-            items += points_of_metric(data, content, position)
+    while position < end and items < _TOO_MANY:
+        stretch = min(end, position + _STRETCH_BYTES)
+        while position < stretch:
+            key, content, position = field_at(data, position)
+            if position > end:
+                raise _overlong("scope's message", end)
+            if key == SECOND:
+                items += points_of_metric(data, content, position) + _PART
     return items
 
 
@@ -188,17 +222,18 @@ ITEMS: dict[Signal, Callable[[Bytes, int, int], int]] = {
     "logs": _spans_or_records,
     "traces": _spans_or_records,
 }
-"""What counts the items of a ScopeX."""
+"""What counts the items of a ScopeX; metrics are parts, beside the points."""
 
 
 def count_fields(data: Bytes, position: int, end: int, key: int, name: str) -> int:
-    """How many fields with this one-byte tag a message's content from `position` to `end` holds."""
+    """How many fields with this one-byte tag a message's content from `position` to `end` holds; TooMany as `scan`."""
     unpack = three_bytes
     long = LONG
     found = 0
+    stretch = end if end - position <= _STRETCH_BYTES else position + _STRETCH_BYTES
     while position < end:
         try:
-            while position < end:
+            while position < stretch:
                 first, low, high = unpack(data, position)
                 if first != key:
                     break
@@ -206,9 +241,13 @@ def count_fields(data: Bytes, position: int, end: int, key: int, name: str) -> i
                 found += 1
         except (IndexError, struct.error):  # a length of three bytes or more; the data's last two bytes
             pass
-        if position < end:
+        if position < stretch:
             other, _, position = field_at(data, position)
             found += other == key
+        elif position < end:
+            stretch = min(end, position + _STRETCH_BYTES)
+            if found > MOST_PARTS:
+                raise too_many_parts(MOST_PARTS)
     if position > end:
         raise _overlong(name, end)
     return found

@@ -13,6 +13,7 @@ from novel_agent.model.batch import Signal
 from novel_agent.wire.otlp_scan import (
     FIRST,
     LONG,
+    RESOURCE_PARTS,
     SECOND,
     THIRD,
     Bytes,
@@ -22,12 +23,17 @@ from novel_agent.wire.otlp_scan import (
     field_at,
     points_of_metric,
     three_bytes,
+    too_many_parts,
 )
+from novel_agent.wire.otlp_scan import MOST_PARTS as MOST_PARTS_AT_ONCE
 from novel_agent.wire.protobuf import LENGTH_DELIMITED, tag, varint
 
 _ITEM: dict[Signal, str] = {"metrics": "Metric", "logs": "LogRecord", "traces": "Span"}
 _ITEM_DEPTH = 4
 _LARGEST_IN_RUN_BYTES = (1 << 14) + 2
+MOST_PARTS = 500_000
+"""Of a whole request, as `otlp_scan.MOST_PARTS` counts them: 64 MiB of usual spans are 300,000."""
+PIECE_PARTS = 10_000
 
 
 class _Open:
@@ -54,6 +60,7 @@ class RequestSplitter:
     A payload is at most about `piece_bytes`, and more only for a single item that is larger, or by the resource and scope that
     every piece of a message repeats (a piece then holds about as many bytes of items as of these). What has no items, such as
     an empty ResourceSpans, is left out where it would be a piece of its own; fields beside the request's first are left out.
+    A piece has at most about `piece_parts`, the request `most_parts` (TooMany), see `otlp_scan.MOST_PARTS`.
     Deep, every item is checked to the bottom. WireError as from `scan`, and where a span, log record, metric, resource or
     scope exceeds `largest_item_bytes`; after one the splitter is of no more use, and what was emitted has been emitted.
     Memory: a few times the larger of a piece and the largest item.
@@ -66,11 +73,17 @@ class RequestSplitter:
         *,
         piece_bytes: int = 1 << 20,
         largest_item_bytes: int = 16 << 20,
+        piece_parts: int = PIECE_PARTS,
+        most_parts: int = MOST_PARTS,
         deep: bool = False,
     ) -> None:
         self._emit = emit
         self._piece_bytes = piece_bytes
         self._largest_item_bytes = largest_item_bytes
+        self._piece_parts = piece_parts
+        self._most_parts = most_parts
+        self._parts = 0
+        self._parts_before = 0
         self._deep = deep
         self._runs = signal != "metrics" and not deep and largest_item_bytes >= _LARGEST_IN_RUN_BYTES
         self._item = _ITEM[signal]
@@ -150,8 +163,9 @@ class RequestSplitter:
         unpack = three_bytes
         long = LONG
         found = 0
+        most = self._parts_left()
         try:
-            while position < end:
+            while position < end and found < most:
                 first, low, high = unpack(data, position)
                 after = position + (low + 2 if low < 0x80 else low + long[high])
                 if first != SECOND or after > end:
@@ -162,6 +176,7 @@ class RequestSplitter:
             pass
         scope.body += data[start:position]
         self._items += found
+        self._count(found)
         return position
 
     def _take(self, data: bytearray, position: int, key: int, content: int, end: int) -> int:
@@ -170,6 +185,7 @@ class RequestSplitter:
         if within is None:
             if key == FIRST:
                 self._resource = self._opened(end)
+                self._count(RESOURCE_PARTS)
             else:
                 self._skip = end - content
             return content
@@ -177,6 +193,7 @@ class RequestSplitter:
             raise Misformed(position, "a field longer than its message")
         if self._scope is None and key == SECOND:
             self._scope = self._opened(end)
+            self._count(1)
             return content
         if end > len(data):
             self._check_size("field", position, end - position)
@@ -210,7 +227,20 @@ class RequestSplitter:
             if key == SECOND:
                 if self._deep:
                     check(self._item, data, content, end, _ITEM_DEPTH)
-                self._items += points_of_metric(data, content, end) if self._counts_points else 1
+                items = points_of_metric(data, content, end) if self._counts_points else 1
+                if items > MOST_PARTS_AT_ONCE:
+                    raise too_many_parts(MOST_PARTS_AT_ONCE)
+                self._items += items
+                self._count(items + self._counts_points)
+
+    def _count(self, parts: int) -> None:
+        self._parts += parts
+        if self._parts > self._most_parts:
+            raise too_many_parts(self._most_parts)
+
+    def _parts_left(self) -> int:
+        """How many more the piece may have."""
+        return self._piece_parts - (self._parts - self._parts_before)
 
     def _check_size(self, what: str, position: int, size: int) -> None:
         if size > self._largest_item_bytes:
@@ -218,6 +248,8 @@ class RequestSplitter:
 
     def _room(self) -> int:
         """How many bytes more the piece may hold."""
+        if self._parts_left() <= 0:
+            return 0
         held = len(self._done)
         repeated = 0
         for message in (self._resource, self._scope):
@@ -240,6 +272,7 @@ class RequestSplitter:
         if self._items:
             self._emit(b"".join(parts), self._items)
         self._items = 0
+        self._parts_before = self._parts
         self._done = bytearray()
         for message in (self._resource, self._scope):
             if message is not None:

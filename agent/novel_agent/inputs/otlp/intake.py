@@ -23,11 +23,11 @@ from typing import Literal, NamedTuple, Protocol
 from novel_agent.inputs.otlp.admission import WAIT_SECONDS, Part, Share
 from novel_agent.inputs.otlp.body import DECODERS, PIECE_BYTES, Decoder
 from novel_agent.inputs.otlp.counts import TransportCounts
-from novel_agent.inputs.otlp.refusal import BUSY, MALFORMED, QUEUE_FULL, Refused, busy, too_large
+from novel_agent.inputs.otlp.refusal import BUSY, MALFORMED, QUEUE_FULL, TOO_LARGE, Refused, busy, too_large
 from novel_agent.logs import get_logger
 from novel_agent.model.batch import Batch, Signal
 from novel_agent.state.queue import QueueFull
-from novel_agent.wire.otlp_scan import Scanned, scan
+from novel_agent.wire.otlp_scan import Scanned, TooMany, scan
 from novel_agent.wire.otlp_split import RequestSplitter
 from novel_agent.wire.protobuf import WireError
 
@@ -39,6 +39,12 @@ WHOLE_BYTES = 1 << 20
 JSON_BYTES = 2 << 20
 """Parsing takes about ten times as much memory."""
 
+JSON_IN_THREAD_BYTES = 64 << 10
+SMALLEST_OBJECT_BYTES = 12
+"""On average, of a larger JSON body: real ones have more than 18, and each takes some 200 bytes while it is read."""
+
+MOST_JSON_VALUES = 300_000
+
 LARGEST_ITEM_BYTES = 4 << 20
 """A single span, log record or metric of a request that is taken in pieces."""
 
@@ -47,6 +53,8 @@ LARGE_ZSTD_AT_A_TIME = 1
 """zstd looks back over up to 8 MiB, gzip over 32 KiB."""
 
 _CHECKED_PIECE_BYTES = 64 << 10
+_FED_BYTES = 32 << 10
+"""Some 20 ms where every two bytes are a part."""
 _NO_ROOM_SECONDS = 5.0
 _FULL_SECONDS = 2.0
 
@@ -138,12 +146,16 @@ class Intake:
             raise too_large(self._max_request_bytes)
         self._counts.bytes += len(body)
         if what.form == "json":
-            items, payload = self._from_json(what.signal, body)
+            if len(body) > JSON_IN_THREAD_BYTES:
+                async with self._parsing:
+                    items, payload = await asyncio.to_thread(self._from_json, what.signal, body)
+            else:
+                items, payload = self._from_json(what.signal, body)
         else:
             try:
                 items, payload = scan(what.signal, body, deep=what.is_deep)
             except WireError as error:
-                raise Refused(MALFORMED, f"not an export request: {error}") from None
+                raise _unusable(error) from None
         passing = self._pass_on(Batch(what.signal, payload, items)) if items else None
         del body, payload
         if passing is not None:
@@ -156,10 +168,17 @@ class Intake:
 
         if not body:
             return Scanned(0, b"")
+        if body.count(b",") >= MOST_JSON_VALUES:
+            raise Refused(TOO_LARGE, f"more than {MOST_JSON_VALUES} JSON values")
+        objects = body.count(b"{") + body.count(b"[")
+        if len(body) > JSON_IN_THREAD_BYTES and objects * SMALLEST_OBJECT_BYTES > len(body):
+            raise Refused(
+                TOO_LARGE, f"more than {len(body) // SMALLEST_OBJECT_BYTES} JSON objects in {len(body)} bytes"
+            )
         try:
             payload, items = request_from_json(signal, body)
         except WireError as error:
-            raise Refused(MALFORMED, f"not an export request: {error}") from None
+            raise _unusable(error) from None
         return Scanned(items, payload)
 
     async def _pass_on(self, batch: Batch) -> None:
@@ -168,7 +187,7 @@ class Intake:
         try:
             await delivering
         except WireError as error:
-            raise Refused(MALFORMED, f"not an export request: {error}") from None
+            raise _unusable(error) from None
         except QueueFull as full:
             seconds = getattr(full, "retry_after_seconds", _FULL_SECONDS)
             raise Refused(QUEUE_FULL, "a queue of this agent is full", retry_after_seconds=seconds) from None
@@ -189,9 +208,9 @@ class Intake:
                     size += len(piece)
                     if size > limit:
                         raise error
-                    _feed(checking, piece)
+                    await _feed(checking, piece)
                     await file.write(piece)
-                _feed(checking, None)
+                await _feed(checking, None)
                 await self._take_from_file(what, file, body.share)
             self._counts.wire_bytes += body.read_bytes
             self._counts.bytes += size
@@ -225,7 +244,7 @@ class Intake:
         chunk: bytes | None = b""
         while chunk is not None:
             chunk = await file.read() or None
-            _feed(splitter, chunk)
+            await _feed(splitter, chunk)
             for payload, items in ready:
                 await share.room()
                 share.charge(len(payload))
@@ -253,15 +272,23 @@ def _discard(payload: bytes, items: int) -> None:
     """What is emitted while a request is only being checked."""
 
 
-def _feed(splitter: RequestSplitter, chunk: bytes | None) -> None:
-    """Feed, or finish where there is no chunk."""
+async def _feed(splitter: RequestSplitter, chunk: bytes | None) -> None:
+    """Feed, or finish where there is no chunk; others have a turn in between."""
     try:
         if chunk is None:
             splitter.finish()
-        else:
-            splitter.feed(chunk)
+            return
+        for start in range(0, len(chunk), _FED_BYTES):
+            splitter.feed(chunk[start : start + _FED_BYTES])
+            await asyncio.sleep(0)
     except WireError as error:
-        raise Refused(MALFORMED, f"not an export request: {error}") from None
+        raise _unusable(error) from None
+
+
+def _unusable(error: WireError) -> Refused:
+    if isinstance(error, TooMany):
+        return Refused(TOO_LARGE, f"the request has {error}")
+    return Refused(MALFORMED, f"not an export request: {error}")
 
 
 class _Body:
