@@ -1,11 +1,13 @@
 import asyncio
 import os
 import threading
+from collections import Counter
 
 import pytest
 
+from novel_agent.model.log import LogRecord
 from novel_agent.runtime.lanes import LeftBehind
-from novel_agent.runtime.log_reading import IN_FLIGHT_BYTES, Parsed, Reading, Tally, Turn
+from novel_agent.runtime.log_reading import IN_FLIGHT_BYTES, Parsed, Reading, Tally, Turn, worked_on
 from novel_agent.state.queue import QueueFull
 
 
@@ -223,3 +225,22 @@ async def test_what_does_not_become_safe_in_time_is_not_committed():
     await reading.settle(0.01)
     assert (sink.taken, reader.committed) == ([], [])
     reading.close()
+
+
+class Stumbling:
+    """Steps that have a fault with one record."""
+
+    def __init__(self):
+        self.dropped = Counter()
+
+    def take(self, records, now):
+        if any(record.body == "bad" for record in records):
+            raise ZeroDivisionError
+        return records
+
+
+def test_a_step_with_a_fault_costs_the_record_it_stumbles_over():
+    steps = Stumbling()
+    records = [LogRecord(body="one"), LogRecord(body="bad"), LogRecord(body="two")]
+    assert [each.body for each in worked_on(steps, records, 0.0, "app")] == ["one", "two"]
+    assert steps.dropped == {"fault": 1}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from novel_agent.runtime.log_reading import NOBODY
 from novel_agent.runtime.status import (
     BudgetStatus,
     ConfigStatus,
@@ -66,9 +67,9 @@ def _log_source(now: float, source: LogSourceStatus) -> HealthCheck:
         return HealthCheck(name, "degraded", source.reason, now)
     if unreadable:
         return HealthCheck(name, "degraded", f"cannot be read: {_some(unreadable)}", now)
-    if source.reason:
+    if source.reason and source.reason != NOBODY:
         return HealthCheck(name, "degraded", source.reason, now)
-    return HealthCheck(name, "healthy", source.state, now)
+    return HealthCheck(name, "healthy", source.reason or source.state, now)
 
 
 def _destination(now: float, destination: DestinationStatus) -> HealthCheck:

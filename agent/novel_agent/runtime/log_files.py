@@ -17,7 +17,7 @@ from novel_agent.processors.parse.encoder import Counts, JsonWays, Line, LineEnc
 from novel_agent.processors.parse.formats import Joiner, make_joiner, make_parser
 from novel_agent.processors.parse.record_bytes import RecordWriter
 from novel_agent.processors.parse.timestamps import make_read_time
-from novel_agent.runtime.log_reading import About, Parsed, Tally, Turn
+from novel_agent.runtime.log_reading import About, Parsed, Tally, Turn, worked_on
 from novel_agent.runtime.status import LogFileStatus
 from novel_agent.state.checkpoints import SourcePositions
 
@@ -147,7 +147,7 @@ class FileReader:
     def _worked_on(self, here: _File, lines: Iterable[Line], observed: int, now: float) -> Parsed[Mark]:
         records = here.encoder.records(lines, observed)
         if self._steps is not None:
-            records = self._steps.take(records, now)
+            records = worked_on(self._steps, records, now, self._source.name)
         held = None if here.joiner is None else here.joiner.held_from
         return self._parsed(here, self._write(records), len(records), here.last_end if held is None else held)
 

@@ -10,7 +10,7 @@ from novel_agent.inputs.logs.journal import JournalTail
 from novel_agent.inputs.logs.journal_entry import JournalEntry
 from novel_agent.logs import get_logger
 from novel_agent.processors.parse.record_bytes import RecordWriter
-from novel_agent.runtime.log_reading import About, Parsed, Tally, Turn
+from novel_agent.runtime.log_reading import About, Parsed, Tally, Turn, worked_on
 from novel_agent.state.checkpoints import SourcePositions
 
 log = get_logger("logs")
@@ -73,7 +73,7 @@ class JournalReader:
         records = [entry.record for entry in piece]
         cursors = [entry.cursor for entry in piece if entry.cursor]
         if self._steps is not None:
-            records = self._steps.take(records, now)
+            records = worked_on(self._steps, records, now, self._name)
         encoded = self._write(records)
         self._tally.read_bytes += len(encoded)
         return Parsed(encoded, len(records), cursors[-1:])

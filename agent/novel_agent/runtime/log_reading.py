@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from novel_agent.logs import get_logger
+from novel_agent.model.log import LogRecord
 from novel_agent.runtime.lanes import AsyncLane, LeftBehind
 from novel_agent.runtime.status import LogFileStatus
 from novel_agent.state.queue import QueueFull
@@ -30,6 +31,9 @@ IN_FLIGHT_BYTES = 1 << 20
 REST_SECONDS = 0.2
 TURN_DEADLINE_SECONDS = 30.0
 _REFUSED_SECONDS = (0.1, 2.0)
+NOBODY = "no export takes logs"
+"""Why a source waits, and is well: `status` shows it."""
+_FAULT = "fault"
 _LONGEST_WAIT_SECONDS = 60.0
 _SETTLE_SECONDS = 5.0
 
@@ -63,6 +67,30 @@ class About(NamedTuple):
     files: list[LogFileStatus]
     reason: str = ""
     position: str = ""
+
+
+class Steps(Protocol):
+    """What is done to the records of a source."""
+
+    dropped: Counter[str]
+
+    def take(self, records: list[LogRecord], now: float) -> list[LogRecord]:
+        """Those that go on."""
+
+
+def worked_on(steps: Steps, records: list[LogRecord], now: float, source: str) -> list[LogRecord]:
+    """What the steps let through. A record that a step has a fault with goes nowhere, and is counted: it may be a secret."""
+    try:
+        return steps.take(list(records), now)
+    except Exception:
+        log.exception("fault in a step, each record is tried alone", source=source)
+    kept: list[LogRecord] = []
+    for record in records:
+        try:
+            kept += steps.take([record], now)
+        except Exception:
+            steps.dropped[_FAULT] += 1
+    return kept
 
 
 class Reader(Protocol[Piece, Mark]):
@@ -209,7 +237,7 @@ class Reading(Generic[Piece, Mark]):
         """Until a turn hung: what it read when it came back after all nobody has, so it is read again by another reader."""
         while True:
             if not self._wanted():
-                self._be("waiting", "no export takes logs")
+                self._be("waiting", NOBODY)
                 await self._until_woken(None)
                 continue
             began = time.monotonic()

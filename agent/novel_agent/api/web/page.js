@@ -227,6 +227,51 @@ function receiver(each) {
   ];
 }
 
+const SHOWN_FILES = 20;
+
+function showLogs(list) {
+  if (!list.length) {
+    fill($("logs"), quiet("No file is read (section logs)."));
+    return;
+  }
+  const columns = [["Name"], ["State"], ["Records", "number"], ["Read to"], ["Behind"], ["Not as configured"], ["Why", "why"]];
+  const rows = list.flatMap(source => [logSource(source), ...source.files.slice(0, SHOWN_FILES).map(logFile), ...furtherFiles(source.files)]);
+  fill($("logs"), table(columns, rows, "stacked"));
+}
+
+function logSource(each) {
+  const errors = Object.entries(each.errors).map(([why, number]) => `${count(number)} ${why}`);
+  return [
+    each.name,
+    state(each.state),
+    el("div", "", count(each.records), el("div", "quiet", `${each.records_per_second.toFixed(1)}/s`)),
+    size(each.read_bytes),
+    behind(each),
+    errors.length ? el("div", "warn-text", ...errors.map(text => el("div", "", text))) : "0",
+    each.reason,
+  ];
+}
+
+function logFile(each) {
+  return [
+    el("div", "quiet endpoint", each.path),
+    each.state,
+    count(each.records),
+    `${count(each.committed_offset)} of ${count(each.size_bytes)}`,
+    behind(each),
+    count(each.errors),
+    each.reason,
+  ];
+}
+
+function furtherFiles(files) {
+  return files.length > SHOWN_FILES ? [[quiet(`${count(files.length - SHOWN_FILES)} more files`), "", "", "", "", "", ""]] : [];
+}
+
+function behind(each) {
+  return each.lag_bytes ? `${size(each.lag_bytes)}, ${span(each.lag_seconds)}` : "–";
+}
+
 function showDestinations(list, now) {
   if (!list.length) {
     fill($("destinations"), quiet("Nothing is sent anywhere: no destination is configured (section export)."));
@@ -304,6 +349,7 @@ function showStatus(status) {
   showHead(status);
   showProblems(status);
   showReceivers(status.receivers);
+  showLogs(status.logs);
   showDestinations(status.destinations, status.now);
   showInputs(status.components, status.now);
   showAgent(status);
