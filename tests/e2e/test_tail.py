@@ -78,6 +78,11 @@ class Tail:
         return self.process.returncode, said.decode()
 
 
+def _mind_interrupts() -> None:
+    """A shell starts what it runs in the background without minding Ctrl-C, and so would everything below it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def tailing(
     agent: AgentProcess, *options: str, output: tuple[int, int] | None = None, environ: dict[str, str] | None = None
@@ -89,6 +94,7 @@ def tailing(
         stdout=writing,
         stderr=subprocess.PIPE,
         env={**os.environ, "TZ": "UTC", "TERM": "xterm", **(environ or {})},
+        preexec_fn=_mind_interrupts,
     )
     os.close(writing)
     try:
