@@ -40,13 +40,13 @@ unit: $(DEV_READY) ## the tests alone
 
 interop: $(DEV_READY) ## against node_exporter, process-exporter, Prometheus, the Collector and rotel (fetches and builds them: apt, Go, about ten minutes once)
 	sh benchmarks/rivals/get.sh
-	$(BIN)/python -m pytest -m interop tests
+	$(BIN)/python -m pytest -m interop --ignore tests/chaos tests
 
 chaos: $(DEV_READY) ## kills, outages, floods: about ten minutes
 	NOVEL_AGENT_KILLS=200 NOVEL_AGENT_SPOOL_KILLS=200 NOVEL_AGENT_SPOOL_BACKLOG_MIB=1024 NOVEL_AGENT_SPOOL_SEEDS=400 \
 		$(BIN)/python -m pytest -n 2 -m "not interop" \
 		tests/e2e/test_kill.py tests/state/test_spool_kill.py tests/state/test_spool_memory.py \
-		tests/state/test_spool_random.py tests/runtime/test_outage.py tests/chaos
+		tests/state/test_spool_random.py tests/runtime/test_outage.py tests/chaos --ignore tests/chaos/test_logs.py
 
 chaos-logs: $(DEV_READY) ## log files rotated, the agent killed, the destination failing, its disk full: three minutes
 	NOVEL_AGENT_LOG_CHAOS_SECONDS=180 $(BIN)/python -m pytest -n 2 -rP -m "not interop" tests/chaos/test_logs.py

@@ -167,3 +167,20 @@ def test_a_record_whose_file_was_truncated_waits_for_the_copy_to_be_found(sessio
         here.steady += 2
         bodies += here.parse(here.turn()) + here.flush()
     assert bodies == [content.strip()]
+
+
+def test_a_file_that_is_truncated_is_resumed_where_a_record_begins(session, tmp_path):
+    here = session(multiline=Multiline(start="[a-z]", timeout_seconds=1.0))
+    long = "  " + "x" * 500 + "\n"
+    here.append("one\n" + long * 400 + "two\n" + long * 3)
+    bodies = []
+    for _ in range(6):
+        bodies += here.parse(here.turn())
+    assert [body[:3] for body in bodies] == ["one"]
+    (tmp_path / "a.log").write_text("")
+    here.steady += 2
+    here.turn(0)
+    here.reader.saved()
+    (position,) = [each for each in here.saved[-1].files if each.head_bytes]
+    assert position.offset == len("one\n" + long * 400)
+    assert position.before

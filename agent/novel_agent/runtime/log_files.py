@@ -12,7 +12,7 @@ from novel_agent.inputs.logs.report import FileStatus
 from novel_agent.inputs.logs.settings import Settings
 from novel_agent.inputs.logs.tail import LogTail, Read
 from novel_agent.logs import get_logger
-from novel_agent.model.lines import LogFile
+from novel_agent.model.lines import Chunk, LogFile
 from novel_agent.processors.parse.encoder import Counts, JsonWays, Line, LineEncoder, lines_of
 from novel_agent.processors.parse.formats import Joiner, make_joiner, make_parser
 from novel_agent.processors.parse.record_bytes import RecordWriter
@@ -27,8 +27,10 @@ POSITIONS_SECONDS = 1.0
 BEHIND_BYTES = 16 << 20
 _NANOS = 1_000_000_000
 _FORGET_EVERY = 256
+_BEFORE_BYTES = 64
 
-Mark = tuple[Content, int]
+Mark = tuple[Content, int, bytes | None]
+"""Up to where in what; with the bytes before, where that is within what was read."""
 _Key = tuple[int, int, str]
 """Device, inode and uid: one content of one file."""
 
@@ -36,7 +38,19 @@ _Key = tuple[int, int, str]
 class _File:
     """What belongs to one content of a file."""
 
-    __slots__ = ("counts", "encoder", "errors", "file", "joiner", "last_end", "position", "tally", "turn")
+    __slots__ = (
+        "_known",
+        "_start",
+        "counts",
+        "encoder",
+        "errors",
+        "file",
+        "joiner",
+        "last_end",
+        "position",
+        "tally",
+        "turn",
+    )
 
     def __init__(
         self, position: Content, file: LogFile, encoder: LineEncoder, counts: Counts, joiner: Joiner | None
@@ -48,8 +62,29 @@ class _File:
         self.joiner = joiner
         self.last_end = 0
         self.turn = 0
+        self._start, self._known = 0, b""
         self.errors = 0
         self.tally = Tally()
+
+    def remember(self, chunk: Chunk) -> None:
+        """Where lines are joined: keep what stands before the places that may be committed."""
+        if self.joiner is not None:
+            if chunk.offset != self.last_end:
+                self._known = b""
+            self._start = chunk.offset - len(self._known)
+            self._known += chunk.data
+        self.last_end = chunk.end
+
+    def before(self, end: int) -> bytes | None:
+        """The at most 64 bytes before a place, None where they are not known; what stands before them is forgotten."""
+        if self.joiner is None:
+            return None
+        place = end - self._start
+        if not 0 < place <= len(self._known):
+            return None
+        self._known = self._known[max(0, place - _BEFORE_BYTES) :]
+        self._start = end - min(place, _BEFORE_BYTES)
+        return self._known[: min(place, _BEFORE_BYTES)]
 
     @property
     def key(self) -> "_Key":
@@ -98,8 +133,8 @@ class FileReader:
         return self._tail.descriptor
 
     def turn(self, marks: Sequence[Mark], now: float, most_bytes: int) -> Turn[Read]:
-        for position, end in marks:
-            self._tail.done(position, end)
+        for position, end, before in marks:
+            self._tail.done(position, end, before)
         steady = self._steady()
         self._turns, self._turn_began = self._turns + 1, steady
         reads = self._tail.poll(steady, most_bytes) if most_bytes else []
@@ -121,7 +156,8 @@ class FileReader:
         here = self._of(piece.position, piece.file)
         chunk = piece.chunk
         self._tally.read_bytes += len(chunk.data)
-        here.last_end, here.turn = chunk.end, self._turns
+        here.remember(chunk)
+        here.turn = self._turns
         observed = int(now * _NANOS)
         if self._steps is None and here.joiner is None:
             encoded = here.encoder.encode(chunk, observed)
@@ -160,7 +196,7 @@ class FileReader:
             self._tally.replaced_characters += counts.replaced_characters
             self._tally.truncated += counts.truncated
             counts.clear()
-        return Parsed(records, items, [(here.position, end)])
+        return Parsed(records, items, [(here.position, end, here.before(end))])
 
     def flush(self, now: float) -> Iterable[Parsed[Mark]]:
         """However long parsing, sending or finding a rotated file took: what goes on in it is read before it is given up."""

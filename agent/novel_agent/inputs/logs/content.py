@@ -247,13 +247,21 @@ class Content:
         self._recognise(source)
         return self._emit(bytes(buffer[start : start + count]), self.offset + count)
 
-    def done(self, end: int) -> None:
-        """Everything before this offset is acknowledged."""
+    def done(self, end: int, before: bytes | None = None) -> None:
+        """Everything before this offset is acknowledged; `before` is the at most 64 bytes before it, where they are known.
+
+        What may be committed is where a record ends, not where a read ended: a record goes on over several reads.
+        """
         if end <= self.committed:
             return
         self.committed, self._committed_before, self._saved = end, None, None
+        passed = None
         while self._outstanding and self._outstanding[0].end <= end:
-            self._kept = self._outstanding.popleft()
+            passed = self._outstanding.popleft()
+        if passed is not None and passed.end == end:
+            self._kept = passed
+        elif before is not None and len(before) == min(BEFORE_BYTES, end):
+            self._kept = _Boundary(end, before, False)
         if self._kept.end == end:
             self._committed_before, self._committed_skipping = self._kept.before, self._kept.skipping
         self._settle()
@@ -311,7 +319,7 @@ class Content:
         return self.expected_before if self.before is None else ""
 
     def _find_before(self) -> None:
-        """Read what stands before a committed offset within a chunk; if it is gone, the chunk's beginning is committed."""
+        """Read what stands before a committed offset within a chunk; if it is gone, an earlier record's end is committed."""
         length = min(BEFORE_BYTES, self.committed)
         try:
             if self.compressed or self.detached:

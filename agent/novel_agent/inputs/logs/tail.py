@@ -125,10 +125,13 @@ class LogTail:
             room -= taken
         return reads
 
-    def done(self, position: Content, end: int) -> None:
-        """Everything of this file before this offset is acknowledged; in order for each file."""
+    def done(self, position: Content, end: int, before: bytes | None = None) -> None:
+        """Everything of this file before this offset is acknowledged; in order for each file.
+
+        `before` is the at most 64 bytes before it, where they are known: a file that is truncated has them no more.
+        """
         if end > position.committed:
-            position.done(end)
+            position.done(end, before)
             self.changed = True
 
     def may_go_on(self, position: Content) -> bool:
