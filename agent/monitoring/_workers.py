@@ -48,6 +48,7 @@ class Workers:
         self._directory: Path | None = None
         self._port = 0
         self._speaks_of: dict[str, int] = {}
+        self._is_apart = False
 
     @property
     def directory(self) -> Path | None:
@@ -67,6 +68,7 @@ class Workers:
             store.share(str(directory / (_identity(os.getpid()) + _SUFFIX)))
         except OSError as error:
             say_once(logging.ERROR, "workers cannot share their metrics, each answers for itself", str(error))
+            self._is_apart = True
             return
         self._directory = directory
 
@@ -78,8 +80,10 @@ class Workers:
 
     def speaks_for_all(self, about: str) -> bool:
         """Whether this is the one worker that tells the agent this: the first to ask, as long as it lives."""
-        if self._directory is None or about in self._speaks_of:
+        if about in self._speaks_of:
             return True
+        if self._directory is None:
+            return self._is_apart or _leader() is None  # a worker speaks when it knows its siblings
         name = hashlib.sha256(about.encode()).hexdigest()[:16]
         try:
             file = os.open(self._directory / f"speaker-{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -97,7 +101,7 @@ class Workers:
         """After a fork. A lock is held until every copy of its file is closed, so the child closes its own."""
         for file in self._speaks_of.values():
             os.close(file)
-        self._directory, self._port, self._speaks_of = None, 0, {}
+        self._directory, self._port, self._speaks_of, self._is_apart = None, 0, {}, False
 
     def collected(self) -> dict[Key, bytes]:
         """Every series with its cells, of all workers together."""
