@@ -100,8 +100,13 @@ def test_what_an_outage_kept_back_arrives_whole_and_in_order(tmp_path, rival, ve
     url = f"http://127.0.0.1:{port}"
     receiver = free_port()
     with AgentProcess(tmp_path / "agent", configuration(receiver, url, version)) as agent:
+        until = time.monotonic() + 60
         time.sleep(4)
-        (waiting,) = agent.json("/api/v1/status")["destinations"]
+        while True:
+            (waiting,) = agent.json("/api/v1/status")["destinations"]
+            if waiting["state"] == "waiting to retry" or time.monotonic() > until:
+                break
+            time.sleep(0.1)
         assert waiting["state"] == "waiting to retry"
         rival(
             "prometheus",
