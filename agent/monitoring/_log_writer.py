@@ -106,7 +106,7 @@ class LogWriter:
         deadline = time.monotonic() + timeout_seconds
         is_written = self._drain(timeout_seconds)
         for sink in self._sinks:
-            with suppress(Exception):
+            with suppress(Exception):  # one sink's fault keeps neither the others nor the application from ending
                 sink.flush(max(0.0, deadline - time.monotonic()))
         return is_written
 
@@ -116,7 +116,7 @@ class LogWriter:
         self.flush()
         self._wake.set()
         for sink in self._sinks:
-            with suppress(Exception):
+            with suppress(Exception):  # as above
                 sink.close()
 
     def reset_in_child(self) -> None:
@@ -124,7 +124,7 @@ class LogWriter:
         self._begin()
         self._lines.reset_in_child()
         for sink in self._sinks:
-            with suppress(Exception):
+            with suppress(Exception):  # a fork must not raise in the application
                 sink.reset_in_child()
 
     def _awake(self) -> None:

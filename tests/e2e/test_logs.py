@@ -1,6 +1,5 @@
 """Log files followed by the real command: appended, rotated by logrotate, forbidden, configured anew and wrongly."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -15,11 +14,6 @@ from typing import Any
 import pytest
 from agent_process import AgentProcess
 from otlp_sink import OtlpSink
-
-followed = pytest.mark.skipif(
-    importlib.util.find_spec("novel_agent.runtime.log_files") is None, reason="files are not followed yet"
-)
-"""Of what needs the whole way from a file to a destination."""
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -124,7 +118,6 @@ def rotate(file: Path, way: str) -> None:
         subprocess.run(["gzip", str(first)], check=True, timeout=30)
 
 
-@followed
 @pytest.mark.parametrize("way", ["renamed", "copied", "compressed"])
 def test_a_log_arrives_once_and_in_order_through_rotations_and_a_restart(tmp_path, logs, sink, way):
     conf_dir = tmp_path / "conf.d"
@@ -160,7 +153,6 @@ def test_a_log_arrives_once_and_in_order_through_rotations_and_a_restart(tmp_pat
     assert len(set(uids)) == 120
 
 
-@followed
 def test_a_line_becomes_a_record_with_its_parts_where_they_belong(tmp_path, logs, sink):
     file = logs / "novel-engine.log"
     file.write_text(line(1) + "not JSON\n\n" + line(2, level="error"))
@@ -190,7 +182,6 @@ def test_a_line_becomes_a_record_with_its_parts_where_they_belong(tmp_path, logs
     assert attributes(sink.logs[0].resource_logs[0].resource)["host.name"]
 
 
-@followed
 def test_a_line_is_held_until_it_is_whole(tmp_path, logs, sink):
     file = logs / "novel-engine.log"
     with AgentProcess(tmp_path / "agent", settings(sink, source(logs))) as agent, file.open("w") as out:
@@ -205,7 +196,6 @@ def test_a_line_is_held_until_it_is_whole(tmp_path, logs, sink):
     assert all("log.parse_error" not in attributes(record) for record in records(sink))
 
 
-@followed
 def test_what_was_written_while_it_was_down_after_a_kill_arrives_and_twice_only_under_one_name(tmp_path, logs, sink):
     file = logs / "novel-engine.log"
     configuration = settings(sink, source(logs))
@@ -225,7 +215,6 @@ def test_what_was_written_while_it_was_down_after_a_kill_arrives_and_twice_only_
     assert len(names) == 150
 
 
-@followed
 def test_what_is_written_while_the_destination_is_down_arrives(tmp_path, logs, sink):
     sink.status = 503
     file = logs / "novel-engine.log"
@@ -237,7 +226,6 @@ def test_what_is_written_while_the_destination_is_down_arrives(tmp_path, logs, s
     assert bodies(sink) == stories(*range(100))
 
 
-@followed
 def test_status_shows_each_file_with_how_far_it_is_read(tmp_path, logs, sink):
     file = logs / "novel-engine.log"
     file.write_text(line(1) + "not JSON\n" + line(2))
@@ -262,7 +250,6 @@ def test_status_shows_each_file_with_how_far_it_is_read(tmp_path, logs, sink):
     assert 'novel_agent_log_files{source="app"} 1' in metrics
 
 
-@followed
 def test_a_reload_takes_up_a_source_and_lets_one_go_and_on_again(tmp_path, logs, sink):
     other = tmp_path / "other"
     other.mkdir()
@@ -288,7 +275,6 @@ def test_a_reload_takes_up_a_source_and_lets_one_go_and_on_again(tmp_path, logs,
     assert sorted(bodies(sink)) == sorted(stories(*range(20), *range(100, 120)))
 
 
-@followed
 def test_a_refused_reload_leaves_every_source_as_it_was(tmp_path, logs, sink):
     with AgentProcess(tmp_path / "agent", settings(sink, source(logs))) as agent:
         append(logs / "a.log", range(10))
@@ -302,7 +288,6 @@ def test_a_refused_reload_leaves_every_source_as_it_was(tmp_path, logs, sink):
     assert bodies(sink) == stories(*range(20))
 
 
-@followed
 def test_a_source_that_starts_at_the_end_sends_what_comes_then(tmp_path, logs, sink):
     append(logs / "old.log", range(10))
     with AgentProcess(tmp_path / "agent", settings(sink, source(logs, start_at="end"))) as agent:
@@ -313,7 +298,6 @@ def test_a_source_that_starts_at_the_end_sends_what_comes_then(tmp_path, logs, s
     assert sorted(bodies(sink)) == stories(10, 11, 12, 13)
 
 
-@followed
 def test_what_is_redacted_or_left_out_is_seen_nowhere(tmp_path, logs, sink):
     steps = [{"redact": ["email"]}, {"filter": {"drop": {"max_severity": "debug"}}}]
     file = logs / "novel-engine.log"
@@ -339,7 +323,6 @@ def without_override() -> tuple[str, ...]:
     return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
 
 
-@followed
 def test_a_file_that_may_not_be_read_is_shown_and_read_from_when_it_may(tmp_path, logs, sink, without_override):
     file = logs / "secret.log"
     append(file, range(3))
